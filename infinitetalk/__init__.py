@@ -1,0 +1,1 @@
+"""The core of LongTalk: plan, model, run and the room that talks to ComfyUI."""

@@ -1,0 +1,127 @@
+"""Hooks on a model clone: audio cross-attention, the speaker map and the pinned latents of the current window.
+
+All of it lives in the clone's options and ends with the clone; nothing global is touched.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from comfy.ldm.modules.attention import optimized_attention
+
+from ..model.audio_attention import cross_attend
+from ..model.speakers import Attention, speaker_map
+
+#: transformer_options: per conditioning of the current call, whether it hears the audio (set by the guider).
+AUDIO_ON = "longtalk_audio_on"
+SPEAKER_MAP = "longtalk_speaker_map"
+
+
+def attention_for(transformer_options: dict[str, Any]) -> Attention:
+    """ComfyUI's attention, with any override that a node put on the model."""
+
+    def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = optimized_attention(
+            query,
+            key,
+            value,
+            heads=query.shape[1],
+            skip_reshape=True,
+            skip_output_reshape=True,
+            transformer_options=transformer_options,
+        )
+        return out
+
+    return attention
+
+
+class AudioPatch:
+    """``attn2_patch``: adds the audio cross-attention behind each block's text cross-attention.
+
+    Attributes:
+        heard: tokens of the current window's audio ``[latents, M, width]``; set before each window.
+        silent: tokens of absent audio, same shape; only needed by audio guidance.
+    """
+
+    def __init__(self, model_patch: Any, scale: float) -> None:
+        self.model_patch = model_patch
+        self.scale = scale
+        self.heard: torch.Tensor | None = None
+        self.silent: torch.Tensor | None = None
+
+    def _context(self, x: torch.Tensor, options: dict[str, Any]) -> torch.Tensor:
+        """The audio tokens of each batch item: ``[1, F, M, W]`` when all hear the same, else ``[B, F, M, W]``."""
+        assert self.heard is not None, "set before sampling"
+        chunks: list[int] = options.get("cond_or_uncond") or [0]
+        hears: tuple[bool, ...] | None = options.get(AUDIO_ON)
+        flags = [hears is None or hears[chunk] for chunk in chunks]
+        if all(flags):
+            context = self.heard[None]
+        else:
+            assert self.silent is not None, "audio guidance prepares it"
+            context = torch.stack([self.heard if flag else self.silent for flag in flags])
+            context = context.repeat_interleave(x.shape[0] // len(chunks), dim=0)
+        return context.to(device=x.device, dtype=x.dtype)
+
+    def __call__(self, args: dict[str, Any]) -> torch.Tensor:
+        x: torch.Tensor = args["x"]
+        options: dict[str, Any] = args["transformer_options"]
+        block = self.model_patch.model.blocks[options["block_index"]]
+        _, rows, columns = options["grid_sizes"]
+        mapped = options.pop(SPEAKER_MAP, None)
+        attention = attention_for(options)
+        context = self._context(x, options)
+        added = cross_attend(block.audio_cross_attn, block.norm_x(x), context, rows * columns, attention, mapped)
+        return x + added * self.scale
+
+    def models(self) -> list[Any]:
+        """ComfyUI loads these together with the model."""
+        return [self.model_patch]
+
+    def to(self, device_or_dtype: Any) -> AudioPatch:
+        if isinstance(device_or_dtype, torch.device):
+            self.heard = None if self.heard is None else self.heard.to(device_or_dtype)
+            self.silent = None if self.silent is None else self.silent.to(device_or_dtype)
+        return self
+
+
+class SpeakerMapPatch:
+    """``attn1_patch``: computes the speaker map from the self-attention's query and key, for :class:`AudioPatch`.
+
+    Args:
+        masks: bool ``[speakers + 1, tokens per latent frame]``, the background last.
+    """
+
+    def __init__(self, masks: torch.Tensor) -> None:
+        self.masks = masks
+
+    def __call__(self, args: dict[str, Any]) -> torch.Tensor:
+        options: dict[str, Any] = args["transformer_options"]
+        frames, rows, columns = options["grid_sizes"]
+        query = args["q"][:, : frames * rows * columns]
+        masks = self.masks.to(query.device)
+        options[SPEAKER_MAP] = speaker_map(query, args["k"], masks, attention_for(options))
+        x: torch.Tensor = args["x"]
+        return x
+
+    def to(self, device_or_dtype: Any) -> SpeakerMapPatch:
+        if isinstance(device_or_dtype, torch.device):
+            self.masks = self.masks.to(device_or_dtype)
+        return self
+
+
+class PinnedLatents:
+    """``APPLY_MODEL`` wrapper: the model always sees the clean motion latents at the window's start, at every step.
+
+    Attributes:
+        latents: in the model's latent space, ``[1, 16, pinned, h, w]``; set before each window.
+    """
+
+    def __init__(self) -> None:
+        self.latents: torch.Tensor | None = None
+
+    def __call__(self, executor: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        assert self.latents is not None, "set before sampling"
+        pinned = self.latents.to(x).expand(x.shape[0], -1, -1, -1, -1)
+        return executor(torch.cat([pinned, x[:, :, pinned.shape[2] :]], dim=2), *args, **kwargs)

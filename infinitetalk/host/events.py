@@ -1,0 +1,68 @@
+"""Interrupt, progress bar, previews and the text on the running node."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import comfy.model_management
+import comfy.utils
+import latent_preview
+import torch
+
+from ..plan.windows import Window
+from ..run.progress import RunProgress
+
+log = logging.getLogger(__name__)
+
+
+def check_interrupt() -> None:
+    """Raise ComfyUI's interrupt when the user pressed cancel."""
+    comfy.model_management.throw_exception_if_processing_interrupted()
+
+
+def _show_text(text: str) -> None:
+    """Text on the running node, when there is a server and a node to show it."""
+    try:
+        from comfy_execution.utils import get_executing_context
+        from server import PromptServer
+    except ImportError:
+        return
+    context = get_executing_context()
+    server = getattr(PromptServer, "instance", None)
+    if server is not None and context is not None:
+        server.send_progress_text(text, context.node_id)
+
+
+class RunEvents:
+    """Shows one run: a bar over all windows' steps, the time left, and a preview of a frame that moves."""
+
+    def __init__(self, model: Any, progress: RunProgress) -> None:
+        self._progress = progress
+        self._bar = comfy.utils.ProgressBar(progress.total_steps)
+        self._previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
+
+    def start_window(self, window: Window) -> None:
+        self._progress.start_window(window.index)
+        _show_text(self._progress.text())
+
+    def callback(self, window: Window) -> Callable[[int, torch.Tensor, torch.Tensor, int], None]:
+        """A sampler callback for one window."""
+        # The middle of what this window adds; the first latents are pinned and never change.
+        shown = (window.pinned_latents + window.latents) // 2
+
+        def step_done(step: int, denoised: torch.Tensor, x: torch.Tensor, total: int) -> None:
+            check_interrupt()
+            self._progress.step(step + 1)
+            preview = None
+            if self._previewer is not None:
+                frame = min(shown, denoised.shape[2] - 1)
+                preview = self._previewer.decode_latent_to_preview_image("JPEG", denoised[:, :, frame : frame + 1])
+            self._bar.update_absolute(self._progress.done_steps, self._progress.total_steps, preview)
+            _show_text(self._progress.text())
+
+        return step_done
+
+    def end_window(self, window: Window) -> None:
+        log.info("%s, frames %d to %d done", self._progress.text(), *window.output)

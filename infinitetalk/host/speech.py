@@ -1,0 +1,59 @@
+"""Encoding speech with ComfyUI's AUDIO_ENCODER."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import comfy.model_management
+
+from ...audio.features import FeatureMode, check_encoder, speech_features
+from ...audio.tracks import mono, normalize_loudness
+from ..errors import LongTalkError
+from ..speech import Speakers, Speech
+from .events import check_interrupt
+
+log = logging.getLogger(__name__)
+
+RATE_HZ = 16000
+TARGET_LUFS = -23.0
+
+
+def encode_speech(
+    audio_encoder: Any,
+    speakers: Speakers,
+    mode: FeatureMode | str = FeatureMode.OFFICIAL,
+    normalize: bool = True,
+) -> Speech:
+    """Features of every speaker, 25 per second.
+
+    Args:
+        audio_encoder: AUDIO_ENCODER holding wav2vec2-base.
+        speakers: whose tracks.
+        mode: where the features are brought to 25 per second, see :mod:`~....audio.features`.
+        normalize: bring each track to -23 LUFS for the encoder; the sound in the video stays as it is.
+
+    Raises:
+        LongTalkError: no encoder, or not wav2vec2-base.
+    """
+    model = getattr(audio_encoder, "model", None)
+    if model is None:
+        raise LongTalkError(
+            "audio_encoder",
+            expected="wav2vec2-chinese-base",
+            actual="nothing" if audio_encoder is None else type(audio_encoder).__name__,
+            action="Load wav2vec2-chinese-base_fp16.safetensors with Load Audio Encoder and connect it",
+        )
+    check_encoder(model)
+    comfy.model_management.load_model_gpu(audio_encoder.patcher)
+    notes = list(speakers.arrangement.notes)
+    features = []
+    for track in speakers.arrangement.tracks:
+        samples = mono(track, RATE_HZ)
+        if normalize:
+            samples, notice = normalize_loudness(samples, RATE_HZ, TARGET_LUFS)
+            if notice:
+                notes.append(f"{track.name}: {notice}")
+        device = audio_encoder.load_device
+        features.append(speech_features(model, samples, mode=mode, device=device, check=check_interrupt))
+    return Speech(speakers, tuple(features), tuple(notes))

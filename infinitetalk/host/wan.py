@@ -1,0 +1,189 @@
+"""WAN 2.1 + InfiniteTalk: how one window becomes frames."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import comfy.model_management
+import comfy.model_patcher
+import comfy.utils
+import torch
+from comfy.patcher_extension import WrappersMP
+
+from ..model.audio_projection import audio_context, silent_context
+from ..model.speakers import token_masks
+from ..plan.windows import Plan, Window
+from .audio_patch import AudioPatch, PinnedLatents, SpeakerMapPatch
+from .checks import LATENT_CHANNELS, VAE_SPATIAL
+from .events import RunEvents
+from .guider import needs_silence
+from .noise import WindowNoise
+
+#: What the frames behind the reference are filled with: zero after the VAE's normalisation.
+GREY = 0.5
+#: Picture tokens are 2x2 latents.
+PATCH = 2
+KEY = "longtalk"
+
+
+def fit_image(image: torch.Tensor, width: int, height: int) -> torch.Tensor:
+    """Scale and centre-crop an IMAGE ``[B, H, W, C]`` to a size, as ComfyUI's WAN nodes do."""
+    out: torch.Tensor = comfy.utils.common_upscale(image.movedim(-1, 1), width, height, "bilinear", "center")
+    return out.movedim(1, -1)
+
+
+def crop_to_shape(masks: torch.Tensor, width: int, height: int) -> torch.Tensor:
+    """Centre-crop masks ``[N, H, W]`` to the picture's proportions, so that they stay over the faces."""
+    rows, columns = masks.shape[-2:]
+    keep_rows = min(rows, round(columns * height / width))
+    keep_columns = min(columns, round(rows * width / height))
+    top, left = (rows - keep_rows) // 2, (columns - keep_columns) // 2
+    return masks[:, top : top + keep_rows, left : left + keep_columns]
+
+
+class WanFamily:
+    """Renders windows with WAN 2.1 image-to-video and an InfiniteTalk patch.
+
+    One clone of the model carries all hooks for the whole run; each window only exchanges their tensors.
+
+    Args:
+        guider: GUIDER over a checked WAN model; it is copied, never changed.
+        model_patch: checked InfiniteTalk patch.
+        vae: WAN 2.1 VAE.
+        image: reference ``[1, H, W, 3]``.
+        clip_vision: CLIP vision output of the reference, or None.
+        features: one ``[T, 12, 768]`` per speaker, T at least ``plan.audio_frames``.
+        masks: ``[speakers, H, W]`` in the reference image, or None for one speaker.
+        noise, sampler, sigmas: as in SamplerCustomAdvanced.
+        audio_scale: strength of the audio cross-attention; 0 leaves the patch out altogether.
+    """
+
+    def __init__(
+        self,
+        *,
+        plan: Plan,
+        guider: Any,
+        model_patch: Any,
+        vae: Any,
+        image: torch.Tensor,
+        clip_vision: Any,
+        features: Sequence[torch.Tensor],
+        masks: torch.Tensor | None,
+        width: int,
+        height: int,
+        noise: Any,
+        sampler: Any,
+        sigmas: torch.Tensor,
+        audio_scale: float,
+        events: RunEvents,
+    ) -> None:
+        self._plan = plan
+        self._vae = vae
+        self._features = features
+        self._patch = model_patch
+        self._size = (width, height)
+        self._noise = WindowNoise(noise)
+        self._sampler = sampler
+        self._sigmas = sigmas
+        self._events = events
+        self._silence = needs_silence(guider) and audio_scale != 0.0
+
+        model = guider.model_patcher.clone()
+        # A guider may carry options of its own beside its model's.
+        model.model_options = comfy.model_patcher.create_model_options_clone(guider.model_options)
+        self._pinned = PinnedLatents()
+        model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, self._pinned)
+        self._audio = AudioPatch(model_patch, audio_scale) if audio_scale != 0.0 else None
+        if self._audio is not None:
+            model.set_model_attn2_patch(self._audio)
+            if masks is not None:
+                model.set_model_attn1_patch(SpeakerMapPatch(self._token_masks(masks)))
+        self._model = model
+
+        self._image = fit_image(image, width, height)
+        self._reference = self._encode_reference()
+        self._guider = copy.copy(guider)
+        self._guider.model_patcher = model
+        self._guider.model_options = model.model_options
+        self._conds = guider.original_conds
+        self._clip_vision = clip_vision
+
+    def render(self, window: Window, motion: torch.Tensor | None) -> torch.Tensor:
+        """Sample and decode one window, see :class:`~..run.loop.Family`."""
+        self._events.start_window(window)
+        frames = self._decode(self.sample(window, motion))
+        self._events.end_window(window)
+        return frames
+
+    def sample(self, window: Window, motion: torch.Tensor | None) -> torch.Tensor:
+        """The window's latents ``[1, 16, window.latents, h, w]``, its pinned ones exactly as they went in."""
+        pinned = self._reference[:, :, :1] if motion is None else self._encode(motion)
+        self._pinned.latents = self._model.model.process_latent_in(pinned)
+        self._set_audio(window)
+        self._set_reference(window)
+
+        width, height = self._size
+        empty = torch.zeros(
+            [1, LATENT_CHANNELS, window.latents, height // VAE_SPATIAL, width // VAE_SPATIAL],
+            device=comfy.model_management.intermediate_device(),
+        )
+        samples = self._guider.sample(
+            self._noise.generate(window.index, empty),
+            empty,
+            self._sampler,
+            self._sigmas,
+            callback=self._events.callback(window),
+            disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+            seed=self._noise.seed(window.index),
+        )
+        samples = samples.to(empty.device)
+        return torch.cat([pinned.to(samples), samples[:, :, pinned.shape[2] :]], dim=2)
+
+    def _set_audio(self, window: Window) -> None:
+        if self._audio is None:
+            return
+        projection = self._patch.model.audio_proj
+        device = self._model.load_device
+        self._audio.heard = audio_context(projection, self._features, *window.audio, device=device)
+        if self._silence:
+            self._audio.silent = silent_context(
+                projection, len(self._features), window.latents, dtype=self._audio.heard.dtype, device=device
+            )
+
+    def _set_reference(self, window: Window) -> None:
+        """Give every conditioning the reference image: latents, mask (0 = given) and CLIP vision."""
+        reference = self._reference[:, :, : window.latents]
+        mask = torch.ones((1, 1, *reference.shape[2:]), device=reference.device, dtype=reference.dtype)
+        mask[:, :, :1] = 0.0
+        given = {"concat_latent_image": reference, "concat_mask": mask}
+        if self._clip_vision is not None:
+            given["clip_vision_output"] = self._clip_vision
+        self._guider.original_conds = {
+            name: [{**entry, **given} for entry in entries] for name, entries in self._conds.items()
+        }
+
+    def _encode_reference(self) -> torch.Tensor:
+        """Latents of the reference followed by grey, for the longest window.
+
+        The VAE is causal: a shorter window's latents are the first of these.
+        """
+        width, height = self._size
+        longest = max(window.length for window in self._plan.windows)
+        picture = torch.full((longest, height, width, 3), GREY, device=self._image.device, dtype=self._image.dtype)
+        picture[:1] = self._image
+        return self._encode(picture)
+
+    def _encode(self, frames: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self._vae.encode(frames[..., :3])
+        return out
+
+    def _decode(self, latents: torch.Tensor) -> torch.Tensor:
+        frames: torch.Tensor = self._vae.decode(latents)
+        return frames.reshape(-1, *frames.shape[-3:])  # [1, F, H, W, 3] -> [F, H, W, 3]
+
+    def _token_masks(self, masks: torch.Tensor) -> torch.Tensor:
+        width, height = self._size
+        step = VAE_SPATIAL * PATCH
+        return token_masks(crop_to_shape(masks, width, height), height // step, width // step)

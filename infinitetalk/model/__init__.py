@@ -1,0 +1,1 @@
+"""Torch only: the InfiniteTalk modules, the speaker map and the patch file."""

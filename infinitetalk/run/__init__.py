@@ -1,0 +1,1 @@
+"""The window loop and the streaming writer; neither knows ComfyUI."""

@@ -1,0 +1,79 @@
+"""Progress over a whole run: steps done, and time left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from itertools import accumulate
+
+from ..plan.windows import Plan
+
+
+class RunProgress:
+    """Counts denoising steps over all windows and estimates the time left.
+
+    A step of a longer window counts more (frames of the window as weight), so that a balanced plan's shorter windows
+    do not distort the estimate. Decoding and encoding between steps are part of the elapsed time, hence of the rate.
+
+    Args:
+        plan: the windows of the run.
+        steps: denoising steps of each window.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, plan: Plan, steps: int, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._plan = plan
+        self._steps = max(1, steps)
+        self._clock = clock
+        self._began = clock()
+        self._weights = [0, *accumulate(window.length * self._steps for window in plan.windows)]
+        self._index = 0
+        self._step = 0
+
+    @property
+    def total_steps(self) -> int:
+        return len(self._plan.windows) * self._steps
+
+    @property
+    def done_steps(self) -> int:
+        return self._index * self._steps + self._step
+
+    @property
+    def elapsed_s(self) -> float:
+        return self._clock() - self._began
+
+    def start_window(self, index: int) -> None:
+        """Enter window ``index`` (0-based); everything before it counts as done."""
+        self._index = index
+        self._step = 0
+
+    def step(self, done: int) -> None:
+        """``done`` steps of the current window are finished."""
+        self._step = min(done, self._steps)
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds left at the rate so far; None before the first step."""
+        done = self._weights[self._index] + self._step * self._plan.windows[self._index].length
+        if done == 0:
+            return None
+        return self.elapsed_s * (self._weights[-1] - done) / done
+
+    def text(self) -> str:
+        """One line for a person: ``window 3 of 7, step 2 of 4, 1:05 left``."""
+        left = self.left_s
+        parts = [
+            f"window {self._index + 1} of {len(self._plan.windows)}",
+            f"step {self._step} of {self._steps}",
+        ]
+        if left is not None:
+            parts.append(f"{clock_text(left)} left")
+        return ", ".join(parts)
+
+
+def clock_text(seconds: float) -> str:
+    """``65`` as ``1:05``, ``3725`` as ``1:02:05``."""
+    whole = max(0, round(seconds))
+    hours, rest = divmod(whole, 3600)
+    minutes, secs = divmod(rest, 60)
+    return f"{hours}:{minutes:02d}:{secs:02d}" if hours else f"{minutes}:{secs:02d}"

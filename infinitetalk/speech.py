@@ -1,0 +1,135 @@
+"""What travels between the nodes: who speaks where, and the encoded speech."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from ..audio.tracks import Arrangement, Track, TrackMode, arrange
+from .errors import LongTalkError
+from .model.speakers import MAX_SPEAKERS
+from .plan.windows import frames_for_samples
+
+
+@dataclass(frozen=True)
+class Speakers:
+    """One or two speakers on a common timeline.
+
+    Attributes:
+        arrangement: the tracks, equally long, with silence where a speaker is silent; and their mix.
+        masks: where each speaker is in the reference image, ``[speakers, H, W]`` in 0..1; None for one speaker.
+        mode: how the tracks were laid out.
+    """
+
+    arrangement: Arrangement
+    masks: torch.Tensor | None
+    mode: TrackMode
+
+    @property
+    def count(self) -> int:
+        return len(self.arrangement.tracks)
+
+    @property
+    def frames(self) -> int:
+        """Video frames the speech needs: the smallest count that covers the longest track."""
+        return max(frames_for_samples(track.samples, track.sample_rate) for track in self.arrangement.tracks)
+
+
+@dataclass(frozen=True)
+class Speech:
+    """Encoded speech, ready for sampling.
+
+    Attributes:
+        speakers: whose speech it is.
+        features: one ``[T, 12, 768]`` per speaker, 25 per second.
+        notes: what was changed on the way (padding, loudness), in plain words.
+    """
+
+    speakers: Speakers
+    features: tuple[torch.Tensor, ...]
+    notes: tuple[str, ...]
+
+
+def _checked_mask(mask: torch.Tensor | None, number: int, count: int) -> torch.Tensor:
+    what = f"mask of speaker {number}"
+    if mask is None:
+        raise LongTalkError(
+            what,
+            expected=f"{count} masks for {count} speakers",
+            actual="no mask connected",
+            action=f"Connect a mask that covers speaker {number} in the reference image",
+        )
+    if not isinstance(mask, torch.Tensor) or mask.ndim not in (2, 3) or 0 in mask.shape:
+        shape = tuple(mask.shape) if isinstance(mask, torch.Tensor) else type(mask).__name__
+        raise LongTalkError(
+            what, expected="one mask [1, H, W]", actual=str(shape), action="Connect the output of a mask node"
+        )
+    mask = mask.detach().float().cpu()
+    if mask.ndim == 3:
+        if mask.shape[0] != 1:
+            raise LongTalkError(
+                what,
+                expected="one mask",
+                actual=f"a batch of {mask.shape[0]}",
+                action="Connect each speaker's mask by itself (use Get Mask from Batch or a single image)",
+            )
+        mask = mask[0]
+    if not bool(torch.isfinite(mask).all()) or float(mask.max()) <= 0.0:
+        raise LongTalkError(
+            what,
+            expected="white where the speaker is",
+            actual="an entirely black mask" if bool(torch.isfinite(mask).all()) else "NaN or infinite values",
+            action="Paint the speaker's face and body white; invert the mask if it is the wrong way round",
+        )
+    return mask
+
+
+def _stack(masks: Sequence[torch.Tensor]) -> torch.Tensor:
+    sizes = {tuple(mask.shape) for mask in masks}
+    if len(sizes) > 1:
+        listed = " and ".join(f"{mask.shape[1]}x{mask.shape[0]}" for mask in masks)
+        raise LongTalkError(
+            "speaker masks",
+            expected="masks of one size, that of the reference image",
+            actual=listed,
+            action="Draw all masks on the same image",
+        )
+    stacked = torch.stack(list(masks))
+    for first in range(len(masks)):
+        for second in range(first + 1, len(masks)):
+            if bool(torch.equal(stacked[first] > 0, stacked[second] > 0)):
+                raise LongTalkError(
+                    f"masks of speaker {first + 1} and {second + 1}",
+                    expected="different places",
+                    actual="the same mask twice",
+                    action="Connect each speaker's own mask",
+                )
+    return stacked
+
+
+def make_speakers(
+    tracks: Sequence[Track], masks: Sequence[torch.Tensor | None], mode: TrackMode | str = TrackMode.PARA
+) -> Speakers:
+    """Lay the tracks out on one timeline and check a mask for each of several speakers.
+
+    Args:
+        tracks: one or two.
+        masks: as many as tracks; ignored for a single speaker, who owns the whole picture.
+        mode: ``para`` (all start at 0) or ``add`` (one after the other).
+
+    Raises:
+        LongTalkError: no, or too many speakers; a mask is missing, empty, a batch or of another size.
+    """
+    if not 1 <= len(tracks) <= MAX_SPEAKERS:
+        raise LongTalkError(
+            "speakers",
+            expected=f"1 to {MAX_SPEAKERS} tracks",
+            actual=str(len(tracks)),
+            action="Connect one audio per speaker",
+        )
+    checked = None
+    if len(tracks) > 1:
+        checked = _stack([_checked_mask(mask, index + 1, len(tracks)) for index, mask in enumerate(masks)])
+    return Speakers(arrange(tracks, mode), checked, TrackMode(mode))

@@ -1,0 +1,42 @@
+"""Thin ComfyUI nodes over the core. Node ids and input order never change once released; inputs are appended."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import folder_paths
+from comfy_api.latest import ComfyExtension, io
+
+from .conditioning import FOLDER, LongTalkLoadConditioning, LongTalkSaveConditioning
+from .patch import LongTalkLoadPatch
+from .plan import LongTalkPlan
+from .sampler import LongTalkGuider, LongTalkSampler, LongTalkSamplerAdvanced
+from .speech import LongTalkEncodeSpeech, LongTalkSpeakers
+
+log = logging.getLogger(__name__)
+
+NODES: list[type[io.ComfyNode]] = [
+    LongTalkPlan,
+    LongTalkLoadPatch,
+    LongTalkEncodeSpeech,
+    LongTalkSpeakers,
+    LongTalkSampler,
+    LongTalkSamplerAdvanced,
+    LongTalkGuider,
+    LongTalkSaveConditioning,
+    LongTalkLoadConditioning,
+]
+
+
+class LongTalkExtension(ComfyExtension):  # type: ignore[misc]
+    """All LongTalk nodes."""
+
+    async def on_load(self) -> None:
+        """Register the folders of saved conditioning: where the save node writes, and one among the models."""
+        for root in (folder_paths.models_dir, folder_paths.get_output_directory()):
+            folder_paths.add_model_folder_path(FOLDER, str(Path(root) / FOLDER))
+        log.info("LongTalk: %d nodes", len(NODES))
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return NODES

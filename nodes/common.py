@@ -1,0 +1,96 @@
+"""Inputs that several nodes share, and conversions between ComfyUI's types and the core's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from comfy_api.latest import io
+
+from ..audio.tracks import track_from_audio
+from ..infinitetalk.errors import LongTalkError
+from ..infinitetalk.plan.windows import PlanMode
+from ..infinitetalk.speech import Speakers, Speech, make_speakers
+
+CATEGORY = "LongTalk"
+
+SpeakersType = io.Custom("LONGTALK_SPEAKERS")
+SpeechType = io.Custom("LONGTALK_SPEECH")
+
+
+def window_inputs() -> list[Any]:
+    """The three widgets that decide the windows."""
+    return [
+        io.Int.Input(
+            "window_frames",
+            default=81,
+            min=5,
+            max=241,
+            step=4,
+            tooltip="Frames per window at most, 4n+1. 81 is what the model was trained on; fewer need less memory.",
+        ),
+        io.Int.Input(
+            "motion_frames",
+            default=9,
+            min=1,
+            max=77,
+            step=4,
+            tooltip="Frames at each window's start that repeat the end of the window before, 4n+1. 9 is usual, "
+            "25 holds motion better and costs more windows.",
+        ),
+        io.Combo.Input(
+            "plan_mode",
+            options=PlanMode,
+            default=PlanMode.EXACT,
+            tooltip="exact: the video is as long as the audio, windows balanced, nothing padded. "
+            "aligned_down: full windows only, the end of the audio is cut. "
+            "aligned_up: full windows only, sampled past the end and cut.",
+        ),
+    ]
+
+
+def to_image(picture: np.ndarray) -> torch.Tensor:
+    """uint8 ``[H, W, 3]`` as IMAGE ``[1, H, W, 3]``."""
+    return torch.from_numpy(picture).float().div_(255)[None]
+
+
+def speakers_from(audio: Any, speakers: Speakers | None) -> Speakers:
+    """The speakers of a node that takes either one audio or the output of Speakers (LongTalk).
+
+    Raises:
+        LongTalkError: neither or both are connected.
+    """
+    if speakers is not None and audio is not None:
+        raise LongTalkError(
+            "audio",
+            expected="either 'audio' or 'speakers'",
+            actual="both connected",
+            action="Disconnect one; 'speakers' already carries its tracks",
+        )
+    if speakers is not None:
+        if not isinstance(speakers, Speakers):
+            raise LongTalkError(
+                "speakers",
+                expected="the output of Speakers (LongTalk)",
+                actual=type(speakers).__name__,
+                action="Connect Speakers (LongTalk)",
+            )
+        return speakers
+    return make_speakers([track_from_audio(audio, "audio")], [None])
+
+
+def checked_speech(speech: Any) -> Speech:
+    """LONGTALK_SPEECH, or a clear word about what it is instead.
+
+    Raises:
+        LongTalkError
+    """
+    if not isinstance(speech, Speech):
+        raise LongTalkError(
+            "speech",
+            expected="the output of Encode Speech (LongTalk)",
+            actual=type(speech).__name__,
+            action="Connect Encode Speech (LongTalk)",
+        )
+    return speech

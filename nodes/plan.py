@@ -1,0 +1,54 @@
+"""The plan before the run: a timeline picture and a text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io, ui
+
+from ..audio.tracks import mono
+from ..infinitetalk.plan.picture import draw_plan
+from ..infinitetalk.plan.report import plan_report
+from ..infinitetalk.plan.windows import plan_windows
+from .common import CATEGORY, SpeakersType, speakers_from, to_image, window_inputs
+
+#: Enough for a waveform a few thousand pixels wide.
+PICTURE_RATE_HZ = 8000
+
+
+class LongTalkPlan(io.ComfyNode):  # type: ignore[misc]
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LongTalkPlan",
+            display_name="Plan (LongTalk)",
+            category=CATEGORY,
+            description="Shows which windows a run will have: waveform, windows, overlaps, surplus. Needs no model; "
+            "use the same three settings as in the sampler.",
+            inputs=[
+                *window_inputs(),
+                io.Audio.Input("audio", optional=True, tooltip="The speech, for one speaker."),
+                SpeakersType.Input("speakers", optional=True, tooltip="Instead of audio, for two speakers."),
+            ],
+            outputs=[
+                io.Image.Output(display_name="picture"),
+                io.String.Output(display_name="report"),
+                io.Int.Output(display_name="frames", tooltip="Frames of the finished video, 25 per second."),
+                io.Int.Output(display_name="windows"),
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(
+        cls, window_frames: int, motion_frames: int, plan_mode: str, audio: Any = None, speakers: Any = None
+    ) -> io.NodeOutput:
+        speakers = speakers_from(audio, speakers)
+        plan = plan_windows(speakers.frames, window_frames, motion_frames, plan_mode)
+        tracks = speakers.arrangement.tracks
+        waveforms = [mono(track, PICTURE_RATE_HZ).numpy() for track in tracks]
+        labels = [track.name for track in tracks] if len(tracks) > 1 else None
+        picture = to_image(draw_plan(plan, waveforms, PICTURE_RATE_HZ, labels=labels))
+        report = plan_report(plan)
+        shown = {**ui.PreviewImage(picture, cls=cls).as_dict(), **ui.PreviewText(report).as_dict()}
+        return io.NodeOutput(picture, report, plan.frames, len(plan.windows), ui=shown)

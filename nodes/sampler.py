@@ -1,0 +1,361 @@
+"""The samplers: everything in, a file-backed VIDEO of exactly the audio's length out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.samplers
+from comfy_api.latest import InputImpl, io
+from comfy_execution.graph_utils import ExecutionBlocker
+
+from ..audio.tracks import Track, track_from_audio
+from ..infinitetalk.errors import LongTalkError
+from ..infinitetalk.host.checks import check_model, check_text
+from ..infinitetalk.host.guider import make_guider
+from ..infinitetalk.host.noise import SeedNoise
+from ..infinitetalk.host.speech import encode_speech
+from ..infinitetalk.host.talk import Inputs, Result, check_models, talk
+from ..infinitetalk.plan.windows import plan_windows
+from ..infinitetalk.run.writer import VideoFormat
+from .common import CATEGORY, SpeakersType, SpeechType, checked_speech, speakers_from, window_inputs
+from .speech import feature_input
+
+CODECS = ["h264", "h265", "ffv1", "prores"]
+SIZE_MAX = 4096
+NO_IMAGES = "Turn on return_images to get the frames as an IMAGE batch (they need a lot of memory)."
+
+
+def size_inputs() -> list[Any]:
+    return [
+        io.Int.Input(
+            "width",
+            default=832,
+            min=16,
+            max=SIZE_MAX,
+            step=16,
+            tooltip="Multiple of 16. 832x480 and 480x832 for the 480p model, 1280x720 and 720x1280 for the 720p one.",
+        ),
+        io.Int.Input("height", default=480, min=16, max=SIZE_MAX, step=16, tooltip="Multiple of 16."),
+    ]
+
+
+def audio_scale_input() -> Any:
+    return io.Float.Input(
+        "audio_scale",
+        default=1.0,
+        min=-10.0,
+        max=10.0,
+        step=0.01,
+        tooltip="Strength of the audio in the model. 0 leaves the audio layers out, at no cost.",
+    )
+
+
+def cfg_inputs() -> list[Any]:
+    return [
+        io.Float.Input(
+            "cfg",
+            default=1.0,
+            min=0.0,
+            max=100.0,
+            step=0.1,
+            tooltip="Text guidance. 1.0 with a step-distill LoRA (lightx2v), 5.0 with 40 steps. "
+            "Above 1 each step takes two forwards.",
+        ),
+        io.Float.Input(
+            "audio_cfg",
+            default=1.0,
+            min=0.0,
+            max=100.0,
+            step=0.1,
+            tooltip="Audio guidance: higher follows the voice more strongly. 1.0 to 2.0 with a step-distill LoRA, 4.0 "
+            "with 40 steps. Other than 1 each step takes two forwards, three when cfg is not 1 either.",
+        ),
+    ]
+
+
+def output_inputs() -> list[Any]:
+    return [
+        io.Combo.Input(
+            "codec",
+            options=CODECS,
+            default="h264",
+            tooltip="h264: plays everywhere. h265: smaller. ffv1 (mkv, lossless) and prores (mov): for editors, saved "
+            "in output/longtalk because Save Video writes only mp4.",
+        ),
+        io.Int.Input(
+            "crf",
+            default=18,
+            min=0,
+            max=51,
+            tooltip="Quality of h264 and h265: lower is better and larger. 18 looks lossless.",
+        ),
+        io.Boolean.Input(
+            "return_images",
+            default=False,
+            tooltip="Also return all frames as an IMAGE batch. Takes 4.8 MB per frame at 832x480: 7.2 GB per minute.",
+        ),
+    ]
+
+
+def optional_inputs() -> list[Any]:
+    return [
+        io.ClipVisionOutput.Input(
+            "clip_vision_output", optional=True, tooltip="clip_vision_h of the reference image: holds the identity."
+        ),
+        io.Audio.Input(
+            "soundtrack",
+            optional=True,
+            tooltip="Sound of the video, if it is not the speech itself: connect the original when 'audio' is the "
+            "separated voice.",
+        ),
+    ]
+
+
+def sampler_outputs() -> list[Any]:
+    return [
+        io.Video.Output(display_name="video", tooltip="A file: connect Save Video, it copies without re-encoding."),
+        io.Image.Output(display_name="images", tooltip="Only with return_images."),
+        io.String.Output(display_name="report"),
+    ]
+
+
+def node_output(result: Result) -> io.NodeOutput:
+    video = InputImpl.VideoFromFile(str(result.video.path))
+    images = result.images if result.images is not None else ExecutionBlocker(NO_IMAGES)
+    return io.NodeOutput(video, images, result.report, ui={"text": (result.report,)})
+
+
+def soundtrack_from(audio: Any) -> Track | None:
+    return None if audio is None else track_from_audio(audio, "soundtrack")
+
+
+class LongTalkSampler(io.ComfyNode):  # type: ignore[misc]
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LongTalkSampler",
+            display_name="Sampler (LongTalk)",
+            category=CATEGORY,
+            description="Turns one picture and speech of any length into a talking video of exactly that length, "
+            "with WAN 2.1 and InfiniteTalk. Memory does not grow with the length.",
+            search_aliases=["infinitetalk", "talking head", "lip sync"],
+            inputs=[
+                io.Model.Input("model", tooltip="WAN 2.1 image-to-video."),
+                io.ModelPatch.Input("model_patch", tooltip="InfiniteTalk."),
+                io.Conditioning.Input("positive"),
+                io.Conditioning.Input("negative"),
+                io.Vae.Input("vae", tooltip="WAN 2.1 VAE."),
+                io.Image.Input("image", tooltip="Reference picture: scaled and centre-cropped to width and height."),
+                *size_inputs(),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="Window n (from 0) uses seed + n.",
+                ),
+                io.Int.Input(
+                    "steps", default=4, min=1, max=10000, tooltip="4 to 6 with a step-distill LoRA, 40 without."
+                ),
+                *cfg_inputs(),
+                io.Combo.Input("sampler_name", options=comfy.samplers.KSampler.SAMPLERS, default="euler"),
+                io.Combo.Input("scheduler", options=comfy.samplers.KSampler.SCHEDULERS, default="simple"),
+                audio_scale_input(),
+                *window_inputs(),
+                feature_input(),
+                *output_inputs(),
+                io.AudioEncoder.Input(
+                    "audio_encoder", optional=True, tooltip="wav2vec2-chinese-base, from Load Audio Encoder."
+                ),
+                io.Audio.Input("audio", optional=True, tooltip="The speech, for one speaker."),
+                SpeakersType.Input("speakers", optional=True, tooltip="Instead of audio, for two speakers."),
+                *optional_inputs(),
+            ],
+            outputs=sampler_outputs(),
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        model_patch: Any,
+        positive: Any,
+        negative: Any,
+        vae: Any,
+        image: Any,
+        width: int,
+        height: int,
+        seed: int,
+        steps: int,
+        cfg: float,
+        audio_cfg: float,
+        sampler_name: str,
+        scheduler: str,
+        audio_scale: float,
+        window_frames: int,
+        motion_frames: int,
+        plan_mode: str,
+        features: str,
+        codec: str,
+        crf: int,
+        return_images: bool,
+        audio_encoder: Any = None,
+        audio: Any = None,
+        speakers: Any = None,
+        clip_vision_output: Any = None,
+        soundtrack: Any = None,
+    ) -> io.NodeOutput:
+        check_models(model, model_patch, vae, image, clip_vision_output)
+        for name, conditioning in (("positive", positive), ("negative", negative)):
+            check_text(conditioning, name)
+        sound = soundtrack_from(soundtrack)
+        speakers = speakers_from(audio, speakers)
+        plan = plan_windows(speakers.frames, window_frames, motion_frames, plan_mode)
+        speech = encode_speech(audio_encoder, speakers, features)
+        schedule = comfy.samplers.KSampler(
+            model, steps=steps, device=model.load_device, sampler=sampler_name, scheduler=scheduler
+        )
+        result = talk(
+            Inputs(
+                plan=plan,
+                guider=make_guider(model, positive, negative, cfg, audio_cfg),
+                model_patch=model_patch,
+                vae=vae,
+                image=image,
+                speech=speech,
+                noise=SeedNoise(seed),
+                sampler=comfy.samplers.sampler_object(sampler_name),
+                sigmas=schedule.sigmas,
+                width=width,
+                height=height,
+                clip_vision=clip_vision_output,
+                soundtrack=sound,
+                audio_scale=audio_scale,
+                video=VideoFormat(codec, crf),
+                return_images=return_images,
+            )
+        )
+        return node_output(result)
+
+
+class LongTalkSamplerAdvanced(io.ComfyNode):  # type: ignore[misc]
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LongTalkSamplerAdvanced",
+            display_name="Sampler Advanced (LongTalk)",
+            category=CATEGORY,
+            description="As Sampler (LongTalk), with NOISE, SAMPLER and SIGMAS from their own nodes, and either a "
+            "GUIDER or a model with its two prompts.",
+            inputs=[
+                io.ModelPatch.Input("model_patch", tooltip="InfiniteTalk."),
+                SpeechType.Input("speech", tooltip="From Encode Speech (LongTalk)."),
+                io.Vae.Input("vae", tooltip="WAN 2.1 VAE."),
+                io.Image.Input("image", tooltip="Reference picture: scaled and centre-cropped to width and height."),
+                io.Noise.Input("noise", tooltip="Each window gets its own: the seed plus the window's index."),
+                io.Sampler.Input("sampler"),
+                io.Sigmas.Input("sigmas"),
+                *size_inputs(),
+                *cfg_inputs(),
+                audio_scale_input(),
+                *window_inputs(),
+                *output_inputs(),
+                io.Guider.Input(
+                    "guider", optional=True, tooltip="Instead of model and prompts; cfg and audio_cfg are then its own."
+                ),
+                io.Model.Input("model", optional=True, tooltip="WAN 2.1 image-to-video, when there is no guider."),
+                io.Conditioning.Input("positive", optional=True),
+                io.Conditioning.Input("negative", optional=True),
+                *optional_inputs(),
+            ],
+            outputs=sampler_outputs(),
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model_patch: Any,
+        speech: Any,
+        vae: Any,
+        image: Any,
+        noise: Any,
+        sampler: Any,
+        sigmas: Any,
+        width: int,
+        height: int,
+        cfg: float,
+        audio_cfg: float,
+        audio_scale: float,
+        window_frames: int,
+        motion_frames: int,
+        plan_mode: str,
+        codec: str,
+        crf: int,
+        return_images: bool,
+        guider: Any = None,
+        model: Any = None,
+        positive: Any = None,
+        negative: Any = None,
+        clip_vision_output: Any = None,
+        soundtrack: Any = None,
+    ) -> io.NodeOutput:
+        if guider is None:
+            check_model(model)
+            for name, conditioning in (("positive", positive), ("negative", negative)):
+                check_text(conditioning, name)
+            guider = make_guider(model, positive, negative, cfg, audio_cfg)
+        elif model is not None:
+            raise LongTalkError(
+                "guider",
+                expected="either a guider or a model with its prompts",
+                actual="both connected",
+                action="Disconnect one; the guider already carries its model",
+            )
+        speech = checked_speech(speech)
+        result = talk(
+            Inputs(
+                plan=plan_windows(speech.speakers.frames, window_frames, motion_frames, plan_mode),
+                guider=guider,
+                model_patch=model_patch,
+                vae=vae,
+                image=image,
+                speech=speech,
+                noise=noise,
+                sampler=sampler,
+                sigmas=sigmas,
+                width=width,
+                height=height,
+                clip_vision=clip_vision_output,
+                soundtrack=soundtrack_from(soundtrack),
+                audio_scale=audio_scale,
+                video=VideoFormat(codec, crf),
+                return_images=return_images,
+            )
+        )
+        return node_output(result)
+
+
+class LongTalkGuider(io.ComfyNode):  # type: ignore[misc]
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LongTalkGuider",
+            display_name="Audio Guider (LongTalk)",
+            category=CATEGORY,
+            description="A GUIDER with text and audio guidance, for Sampler Advanced (LongTalk).",
+            inputs=[
+                io.Model.Input("model", tooltip="WAN 2.1 image-to-video."),
+                io.Conditioning.Input("positive"),
+                io.Conditioning.Input("negative"),
+                *cfg_inputs(),
+            ],
+            outputs=[io.Guider.Output(display_name="guider")],
+        )
+
+    @classmethod
+    def execute(cls, model: Any, positive: Any, negative: Any, cfg: float, audio_cfg: float) -> io.NodeOutput:
+        check_model(model)
+        for name, conditioning in (("positive", positive), ("negative", negative)):
+            check_text(conditioning, name)
+        return io.NodeOutput(make_guider(model, positive, negative, cfg, audio_cfg))

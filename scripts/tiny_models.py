@@ -1,0 +1,201 @@
+"""Write tiny model files that ComfyUI's ordinary loaders load: real architectures, small sizes, seeded random weights.
+
+Run inside the project's environment::
+
+    python scripts/tiny_models.py --comfyui /path/to/ComfyUI --out /path/to/models
+
+Nothing is trained, so whatever these models draw is noise. They exist to run the whole chain (loading, offloading,
+sampling, decoding, streaming) on a CPU in seconds. Every tensor has its own generator, seeded by its name, so the
+files do not depend on the order in which a ComfyUI version lists its parameters.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+#: Raise when the files change, so that caches made by an older version are written again.
+VERSION = 1
+SEED = 20260101
+
+#: Hidden size: divisible by 128 (WAN's heads) and by 40 (the audio heads of every InfiniteTalk file).
+WIDTH = 640
+LAYERS = 2
+FFN = 1280
+AUDIO_INTERMEDIATE = 32
+VAE_WIDTH = 16
+
+FILES = {
+    "diffusion": "diffusion_models/longtalk_tiny_wan_i2v.safetensors",
+    "vae": "vae/longtalk_tiny_wan_vae.safetensors",
+    "patch": "model_patches/longtalk_tiny_infinitetalk.safetensors",
+    "audio_encoder": "audio_encoders/longtalk_tiny_wav2vec2.safetensors",
+    "positive": "conditioning/longtalk_tiny_positive.safetensors",
+    "negative": "conditioning/longtalk_tiny_negative.safetensors",
+}
+
+
+def seeded(name: str, shape: tuple[int, ...], std: float) -> torch.Tensor:
+    digest = hashlib.sha256(f"{SEED}:{name}".encode()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+    return torch.randn(shape, generator=generator) * std
+
+
+def fill(prefix: str, shapes: dict[str, torch.Size], gain: float = 1.0) -> dict[str, torch.Tensor]:
+    """Fan-in scaled normal weights, ones for norms and small biases: signals neither vanish nor explode."""
+    out = {}
+    for name, shape in shapes.items():
+        leaf = name.rsplit(".", 1)[-1]
+        is_norm = "norm" in name or leaf == "gamma" or name in ("img_emb.proj.0.weight", "img_emb.proj.4.weight")
+        if is_norm and leaf in ("weight", "gamma"):
+            tensor = torch.ones(shape)
+        elif leaf == "bias" or len(shape) < 2:
+            tensor = seeded(prefix + name, tuple(shape), 0.02)
+        else:
+            fan_in = max(1, shape[1:].numel())
+            tensor = seeded(prefix + name, tuple(shape), gain / fan_in**0.5)
+        out[name] = tensor.contiguous()
+    return out
+
+
+def shapes_of(module: torch.nn.Module) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in module.state_dict().items()}
+
+
+def wan_i2v() -> dict[str, torch.Tensor]:
+    import comfy.ldm.wan.model
+    import comfy.ops
+
+    with torch.device("meta"):
+        net = comfy.ldm.wan.model.WanModel(
+            model_type="i2v",
+            in_dim=36,
+            dim=WIDTH,
+            ffn_dim=FFN,
+            num_heads=WIDTH // 128,
+            num_layers=LAYERS,
+            dtype=torch.float32,
+            operations=comfy.ops.disable_weight_init,
+        )
+    return fill("wan.", shapes_of(net))
+
+
+def wan_vae() -> dict[str, torch.Tensor]:
+    import comfy.ldm.wan.vae
+
+    with torch.device("meta"):
+        net = comfy.ldm.wan.vae.WanVAE(
+            dim=VAE_WIDTH,
+            z_dim=16,
+            dim_mult=[1, 2, 4, 4],
+            num_res_blocks=2,
+            attn_scales=[],
+            temperal_downsample=[False, True, True],
+            image_channels=3,
+            conv_out_channels=3,
+            dropout=0.0,
+        )
+    return fill("vae.", shapes_of(net))
+
+
+def infinitetalk() -> dict[str, torch.Tensor]:
+    import comfy.ops
+    from comfy_extras.nodes_model_patch import MultiTalkModelPatch
+
+    with torch.device("meta"):
+        net = MultiTalkModelPatch(
+            in_dim=WIDTH,
+            intermediate_dim=AUDIO_INTERMEDIATE,
+            num_layers=LAYERS,
+            dtype=torch.float32,
+            operations=comfy.ops.disable_weight_init,
+        )
+    return fill("patch.", shapes_of(net))
+
+
+def wav2vec2_base() -> dict[str, torch.Tensor]:
+    import comfy.ops
+    from comfy.audio_encoders.wav2vec2 import Wav2Vec2Model
+
+    with torch.device("meta"):
+        net = Wav2Vec2Model(
+            embed_dim=768,
+            num_heads=12,
+            num_layers=12,
+            conv_norm=False,
+            conv_bias=False,
+            do_normalize=False,
+            do_stable_layer_norm=False,
+            dtype=torch.float32,
+            operations=comfy.ops.disable_weight_init,
+        )
+    weights = fill("wav2vec2.", shapes_of(net), gain=1.4)
+    # Half precision on disk, as the published encoder file: 190 MB instead of 380.
+    return {name: tensor.half() for name, tensor in weights.items()}
+
+
+def conditioning(name: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Stand-ins for umt5-xxl text (512 tokens of 4096) and CLIP vision (257 tokens of 1280)."""
+    from longtalk.infinitetalk.conditioning_file import pack
+
+    text = seeded(f"text.{name}", (1, 512, 4096), 0.1).half()
+    clip_vision = {"penultimate_hidden_states": seeded("clip_vision", (1, 257, 1280), 0.5).half()}
+    return pack([[text, {"pooled_output": None}]], clip_vision)
+
+
+def write(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
+        pass
+    save_file(tensors, part.name, metadata=metadata)
+    os.chmod(part.name, 0o644)
+    os.replace(part.name, path)
+
+
+def make_all(out: Path) -> None:
+    builders: dict[str, Callable[[], dict[str, torch.Tensor]]] = {
+        "diffusion": wan_i2v,
+        "vae": wan_vae,
+        "patch": infinitetalk,
+        "audio_encoder": wav2vec2_base,
+    }
+    for key, build in builders.items():
+        write(out / FILES[key], build())
+    for key in ("positive", "negative"):
+        write(out / FILES[key], *conditioning(key))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--comfyui", type=Path, required=True, help="folder of ComfyUI (its classes give the shapes)")
+    parser.add_argument("--out", type=Path, required=True, help="models folder to write to")
+    args = parser.parse_args()
+
+    stamp = args.out / "longtalk_tiny.json"
+    wanted = {"version": VERSION, "seed": SEED, "files": sorted(FILES.values())}
+    complete = all((args.out / name).is_file() for name in FILES.values())
+    if complete and stamp.is_file() and json.loads(stamp.read_text()) == wanted:
+        return 0
+
+    sys.path.insert(0, str(args.comfyui.resolve()))
+    sys.argv = [sys.argv[0], "--cpu"]
+    import comfy.options
+
+    comfy.options.enable_args_parsing()
+    make_all(args.out)
+    stamp.write_text(json.dumps(wanted, indent=1))
+    print(f"wrote tiny models (untrained, seed {SEED}) to {args.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

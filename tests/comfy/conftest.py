@@ -1,0 +1,108 @@
+"""The real ComfyUI in this process, on the CPU, with the tiny models."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+
+@pytest.fixture(scope="session")
+def comfy(comfyui_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
+    """ComfyUI imported once, with a base folder of its own."""
+    base = tmp_path_factory.mktemp("comfy_base")
+    for name in ("input", "output", "temp", "user", "models", "custom_nodes"):
+        (base / name).mkdir()
+    sys.path.insert(0, str(comfyui_path))
+    argv, sys.argv = sys.argv, ["main.py", "--cpu", "--base-directory", str(base)]
+    import comfy.options
+
+    comfy.options.enable_args_parsing()
+    import comfy.cli_args
+
+    sys.argv = argv
+    import folder_paths
+
+    assert folder_paths.base_path == str(base)
+    import comfy.sd
+    import comfy.utils
+
+    torch.set_grad_enabled(False)
+    yield comfy
+
+
+@pytest.fixture(scope="session")
+def tiny(comfy: ModuleType, tiny_models: Path) -> SimpleNamespace:
+    """Loaders for the tiny files; each call loads afresh, in fp32."""
+    import comfy.audio_encoders.audio_encoders
+    import comfy.sd
+    import comfy.utils
+
+    from longtalk.infinitetalk.host.patch import load_patch
+
+    def load(name: str) -> dict[str, torch.Tensor]:
+        return comfy.utils.load_torch_file(str(next(tiny_models.glob(f"*/longtalk_tiny_{name}.safetensors"))))
+
+    def conditioning(name: str) -> Any:
+        import comfy.clip_vision
+        from longtalk.infinitetalk import conditioning_file
+
+        entries, parts = conditioning_file.load(tiny_models / "conditioning" / f"longtalk_tiny_{name}.safetensors")
+        vision = comfy.clip_vision.Output()
+        for part in conditioning_file.CLIP_VISION_PARTS:
+            value = parts.get(part)
+            vision[part] = value.float() if isinstance(value, torch.Tensor) else value
+        return [[text.float(), extra] for text, extra in entries], vision
+
+    return SimpleNamespace(
+        model=lambda: comfy.sd.load_diffusion_model_state_dict(load("wan_i2v"), model_options={"dtype": torch.float32}),
+        vae=lambda: comfy.sd.VAE(sd=load("wan_vae")),
+        patch=lambda: load_patch(tiny_models / "model_patches" / "longtalk_tiny_infinitetalk.safetensors"),
+        audio_encoder=lambda: comfy.audio_encoders.audio_encoders.load_audio_encoder_from_sd(load("wav2vec2")),
+        conditioning=conditioning,
+    )
+
+
+@pytest.fixture(scope="session")
+def parts(tiny: SimpleNamespace) -> SimpleNamespace:
+    """One of each tiny part, shared by the tests that do not change them."""
+    positive, vision = tiny.conditioning("positive")
+    negative, _ = tiny.conditioning("negative")
+    return SimpleNamespace(
+        model=tiny.model(),
+        vae=tiny.vae(),
+        patch=tiny.patch(),
+        audio_encoder=tiny.audio_encoder(),
+        positive=positive,
+        negative=negative,
+        vision=vision,
+    )
+
+
+@pytest.fixture(scope="session")
+def make_audio() -> Callable[..., dict[str, Any]]:
+    """Speech-like sound as ComfyUI's AUDIO: a voiced buzz under a syllable envelope, seeded."""
+
+    def make(seconds: float, rate: int = 16000, channels: int = 1, seed: int = 0) -> dict[str, Any]:
+        generator = torch.Generator().manual_seed(seed)
+        time = torch.arange(round(seconds * rate)) / rate
+        buzz = sum(torch.sin(2 * torch.pi * (110 + 17 * seed) * k * time) / k for k in range(1, 12))
+        syllables = torch.sin(2 * torch.pi * (3.1 + 0.3 * seed) * time).clamp(min=0)
+        noise = torch.randn(time.shape, generator=generator) * 0.02
+        wave = (0.2 * buzz * syllables + noise).clamp(-1, 1)
+        return {"waveform": wave.expand(1, channels, -1).contiguous(), "sample_rate": rate}
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def portrait() -> torch.Tensor:
+    """A seeded smooth picture ``[1, 64, 96, 3]``."""
+    generator = torch.Generator().manual_seed(7)
+    small = torch.rand((1, 3, 6, 8), generator=generator)
+    return torch.nn.functional.interpolate(small, size=(64, 96), mode="bicubic").clamp(0, 1).movedim(1, -1)

@@ -1,0 +1,155 @@
+"""Our InfiniteTalk modules against ComfyUI core's, with the same weights, in fp32."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+FRAMES, ROWS, COLUMNS = 4, 3, 5
+PER_FRAME = ROWS * COLUMNS
+WIDTH, HEADS, TOKENS = 640, 40, 32
+
+
+def relative(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    return float((ours - theirs).norm() / theirs.norm())
+
+
+def randn(*shape: int, seed: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(scope="module")
+def core_patch(comfy: ModuleType) -> Any:
+    """Core's own module with seeded weights; ours read the same names."""
+    import comfy.ops
+    from comfy_extras.nodes_model_patch import MultiTalkModelPatch
+
+    torch.manual_seed(3)
+    net = MultiTalkModelPatch(
+        in_dim=WIDTH, intermediate_dim=24, num_layers=2, dtype=torch.float32, operations=comfy.ops.manual_cast
+    )
+    for name, tensor in net.state_dict().items():
+        fan_in = tensor.shape[-1] if tensor.ndim > 1 else 50
+        tensor.copy_(torch.randn(tensor.shape) / fan_in**0.5 + (1.0 if "norm" in name and "weight" in name else 0.0))
+    return net
+
+
+@pytest.fixture(scope="module")
+def our_patch(core_patch: Any) -> Any:
+    from longtalk.infinitetalk.model.audio_attention import InfiniteTalkModel
+
+    net = InfiniteTalkModel(WIDTH, 2, intermediate=24)
+    missing = net.load_state_dict(core_patch.state_dict(), strict=True)
+    assert not missing.missing_keys and not missing.unexpected_keys
+    return net
+
+
+def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.scaled_dot_product_attention(query, key, value)
+
+
+@pytest.mark.parametrize(("start", "end"), [(0, 13), (72, 85), (0, 1), (36, 49)])
+@pytest.mark.parametrize("speakers", [1, 2])
+def test_audio_tokens_equal_core(core_patch: Any, our_patch: Any, speakers: int, start: int, end: int) -> None:
+    from comfy.ldm.wan.model_multitalk import project_audio_features
+    from longtalk.infinitetalk.model.audio_projection import audio_context
+
+    features = [randn(85, 12, 768, seed=seed) for seed in range(speakers)]
+    theirs = project_audio_features(core_patch.audio_proj, features, start, end)[0]
+    ours = audio_context(our_patch.audio_proj, features, start, end)
+    assert ours.shape == ((end - start - 1) // 4 + 1, speakers * TOKENS, 768)
+    assert relative(ours, theirs) < 1e-6
+
+
+def test_one_speaker_equals_core(core_patch: Any, our_patch: Any) -> None:
+    from longtalk.infinitetalk.model.audio_attention import cross_attend
+
+    x = randn(1, FRAMES * PER_FRAME, WIDTH, seed=1)
+    context = randn(FRAMES, TOKENS, 768, seed=2)
+    theirs = core_patch.blocks[0].audio_cross_attn(x, context[None], shape=(FRAMES, ROWS, COLUMNS))
+    ours = cross_attend(our_patch.blocks[0].audio_cross_attn, x, context[None], PER_FRAME, attention)
+    assert relative(ours, theirs) < 1e-5
+
+
+def masks() -> torch.Tensor:
+    grid = torch.zeros(2, ROWS, COLUMNS, dtype=torch.bool)
+    grid[0, :, :2] = True
+    grid[1, 1:, 3:] = True
+    return grid.flatten(1)
+
+
+def test_speaker_map_equals_core() -> None:
+    from comfy.ldm.wan.model_multitalk import get_attn_map_with_target
+    from longtalk.infinitetalk.model.speakers import speaker_map
+
+    query, key = randn(1, FRAMES * PER_FRAME, 6, 128, seed=4), randn(1, FRAMES * PER_FRAME, 6, 128, seed=5)
+    theirs = get_attn_map_with_target(query, key, (FRAMES, ROWS, COLUMNS), ref_target_masks=masks())
+    ours = speaker_map(query, key, masks(), attention)
+    assert ours.shape == (1, 2, FRAMES * PER_FRAME)
+    assert relative(ours[0], theirs) < 1e-5
+
+
+def test_two_speakers_equal_core(core_patch: Any, our_patch: Any) -> None:
+    from longtalk.infinitetalk.model.audio_attention import cross_attend
+
+    x = randn(1, FRAMES * PER_FRAME, WIDTH, seed=1)
+    context = randn(FRAMES, 2 * TOKENS, 768, seed=2)
+    mapped = randn(2, FRAMES * PER_FRAME, seed=6).abs()
+    theirs = core_patch.blocks[0].audio_cross_attn(
+        x, context[None], shape=(FRAMES, ROWS, COLUMNS), x_ref_attn_map=mapped
+    )
+    ours = cross_attend(our_patch.blocks[0].audio_cross_attn, x, context[None], PER_FRAME, attention, mapped[None])
+    assert relative(ours, theirs) < 1e-5
+
+
+def test_batch_is_each_item_by_itself(our_patch: Any) -> None:
+    from longtalk.infinitetalk.model.audio_attention import cross_attend
+
+    layers = our_patch.blocks[1].audio_cross_attn
+    x = randn(3, FRAMES * PER_FRAME, WIDTH, seed=1)
+    context = randn(3, FRAMES, 2 * TOKENS, 768, seed=2)
+    mapped = randn(3, 3, FRAMES * PER_FRAME, seed=3).abs()
+    together = cross_attend(layers, x, context, PER_FRAME, attention, mapped)
+    shared = cross_attend(layers, x, context[:1], PER_FRAME, attention, mapped)
+    for item in range(3):
+        one = slice(item, item + 1)
+        alone = cross_attend(layers, x[one], context[one], PER_FRAME, attention, mapped[one])
+        torch.testing.assert_close(together[one], alone, rtol=1e-4, atol=1e-5)
+        alone = cross_attend(layers, x[one], context[:1], PER_FRAME, attention, mapped[one])
+        torch.testing.assert_close(shared[one], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_tokens_behind_the_frames_get_nothing(our_patch: Any) -> None:
+    from longtalk.infinitetalk.model.audio_attention import cross_attend
+
+    layers = our_patch.blocks[0].audio_cross_attn
+    x = randn(1, FRAMES * PER_FRAME + 7, WIDTH, seed=1)
+    context = randn(1, FRAMES, TOKENS, 768, seed=2)
+    out = cross_attend(layers, x, context, PER_FRAME, attention)
+    assert torch.count_nonzero(out[:, -7:]) == 0
+    alone = cross_attend(layers, x[:, :-7], context, PER_FRAME, attention)
+    torch.testing.assert_close(out[:, :-7], alone)
+
+
+def test_background_tokens_sit_between_the_speakers() -> None:
+    from longtalk.infinitetalk.model.speakers import BACKGROUND_POSITION, token_masks, token_positions
+
+    grid = token_masks(masks().reshape(2, ROWS, COLUMNS).float(), ROWS, COLUMNS)
+    assert grid.shape == (3, PER_FRAME)
+    assert torch.equal(grid.sum(dim=0), torch.ones(PER_FRAME))  # these masks do not overlap
+    positions = token_positions(grid.float()[None])[0]
+    assert bool((positions[grid[0]] == 4.0).all())
+    assert bool((positions[grid[1]] == 24.0).all())
+    assert bool((positions[grid[2]] == BACKGROUND_POSITION).all())
+
+
+def test_zero_features_make_the_silent_context(our_patch: Any) -> None:
+    from longtalk.infinitetalk.model.audio_projection import audio_context, silent_context
+
+    zeros = torch.zeros(13, 12, 768)
+    expected = audio_context(our_patch.audio_proj, [zeros, zeros], 0, 13)
+    silent = silent_context(our_patch.audio_proj, 2, 4, dtype=torch.float32)
+    torch.testing.assert_close(silent, expected)

@@ -1,0 +1,420 @@
+"""The nodes end to end, in the ComfyUI process: guidance, speakers, scales, overrides, interrupt, output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import av
+import pytest
+import torch
+from comfy_runs import make_family, make_speech, relative
+
+SIZE = {"width": 96, "height": 64}
+
+
+@pytest.fixture(scope="module")
+def nodes(comfy: ModuleType) -> ModuleType:
+    import longtalk.nodes
+
+    return longtalk.nodes
+
+
+def halves() -> tuple[torch.Tensor, torch.Tensor]:
+    left = torch.zeros(1, 64, 96)
+    left[:, 8:56, 4:40] = 1
+    return left, left.flip(-1)
+
+
+def run_sampler(nodes: ModuleType, parts: SimpleNamespace, image: torch.Tensor, **changes: Any) -> Any:
+    settings: dict[str, Any] = {
+        "model": parts.model,
+        "model_patch": parts.patch,
+        "positive": parts.positive,
+        "negative": parts.negative,
+        "vae": parts.vae,
+        "image": image,
+        **SIZE,
+        "seed": 3,
+        "steps": 2,
+        "cfg": 1.0,
+        "audio_cfg": 1.0,
+        "sampler_name": "euler",
+        "scheduler": "simple",
+        "audio_scale": 1.0,
+        "window_frames": 21,
+        "motion_frames": 9,
+        "plan_mode": "exact",
+        "features": "official",
+        "codec": "h264",
+        "crf": 18,
+        "return_images": False,
+        "audio_encoder": parts.audio_encoder,
+        "clip_vision_output": parts.vision,
+        **changes,
+    }
+    return nodes.LongTalkSampler.execute(**settings)
+
+
+def count_frames(path: str) -> int:
+    with av.open(path) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+def sound_seconds(path: str) -> float:
+    with av.open(path) as container:
+        rate = container.streams.audio[0].rate
+        return sum(frame.samples for frame in container.decode(audio=0)) / rate
+
+
+def test_one_speaker_gives_a_video_of_exactly_the_audios_length(
+    nodes: ModuleType, parts: SimpleNamespace, make_audio: Callable[..., Any], portrait: torch.Tensor
+) -> None:
+    from comfy_api.latest import Input
+
+    audio = make_audio(1.5, rate=44100, channels=2)
+    video, images, report = run_sampler(nodes, parts, portrait, audio=audio, return_images=True).result
+    assert isinstance(video, Input.Video)
+    path = video.get_stream_source()
+    assert isinstance(path, str)
+    assert count_frames(path) == 38  # ceil(1.5 * 25)
+    assert abs(sound_seconds(path) - 1.5) < 0.04
+    assert video.get_dimensions() == (96, 64)
+    assert images.shape == (38, 64, 96, 3)
+    assert "38 frames" in report
+
+
+def test_lossless_video_holds_exactly_the_returned_images(
+    nodes: ModuleType, parts: SimpleNamespace, make_audio: Callable[..., Any], portrait: torch.Tensor
+) -> None:
+    import folder_paths
+
+    output = run_sampler(nodes, parts, portrait, audio=make_audio(1.0), codec="ffv1", steps=1, return_images=True)
+    video, images, report = output.result
+    decoded = video.get_components().images
+    torch.testing.assert_close(decoded, images.clamp(0, 1), rtol=0, atol=0.51 / 255)
+    assert video.get_stream_source().startswith(folder_paths.get_output_directory())
+    assert video.get_stream_source() in report
+
+
+def test_images_are_blocked_unless_asked_for(
+    nodes: ModuleType, parts: SimpleNamespace, make_audio: Callable[..., Any], portrait: torch.Tensor
+) -> None:
+    from comfy_execution.graph_utils import ExecutionBlocker
+
+    output = run_sampler(nodes, parts, portrait, audio=make_audio(0.5), steps=1)
+    assert isinstance(output.result[1], ExecutionBlocker)
+    assert "return_images" in output.result[1].message
+
+
+@pytest.mark.parametrize("mode", ["para", "add"])
+def test_two_speakers_with_text_guidance_batched(
+    nodes: ModuleType, parts: SimpleNamespace, make_audio: Callable[..., Any], portrait: torch.Tensor, mode: str
+) -> None:
+    """CFG 3 batches the positive and negative forwards; core's own modules crash there."""
+    mask_1, mask_2 = halves()
+    speakers = nodes.LongTalkSpeakers.execute(make_audio(0.9), mode, mask_1, make_audio(0.6, rate=24000, seed=2), mask_2)[0]
+    seen = []
+    original = parts.model.model.diffusion_model.forward
+
+    def forward(x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        seen.append(x.shape[0])
+        return original(x, *args, **kwargs)
+
+    parts.model.model.diffusion_model.forward = forward
+    try:
+        video, images, _ = run_sampler(nodes, parts, portrait, speakers=speakers, cfg=3.0, return_images=True).result
+    finally:
+        del parts.model.model.diffusion_model.forward
+    assert set(seen) == {2}
+    assert images.shape[0] == count_frames(video.get_stream_source()) == (23 if mode == "para" else 38)
+    assert bool(torch.isfinite(images).all())
+
+
+def two_speaker_speech(nodes: ModuleType, parts: SimpleNamespace, make_audio: Callable[..., Any]) -> Any:
+    mask_1, mask_2 = halves()
+    speakers = nodes.LongTalkSpeakers.execute(make_audio(0.8), "para", mask_1, make_audio(0.8, seed=2), mask_2)[0]
+    return nodes.LongTalkEncodeSpeech.execute(parts.audio_encoder, "official", True, speakers=speakers)[0]
+
+
+def test_batched_guidance_equals_one_by_one(
+    nodes: ModuleType,
+    parts: SimpleNamespace,
+    make_audio: Callable[..., Any],
+    portrait: torch.Tensor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The result must not depend on whether the forwards fit into one batch."""
+    speech = two_speaker_speech(nodes, parts, make_audio)
+    family, plan = make_family(parts, speech, portrait, cfg=3.0, audio_cfg=2.0)
+    together = family.sample(plan.windows[0], None)
+    monkeypatch.setattr(parts.model.model, "memory_required", lambda *args, **kwargs: 1e18)
+    family, plan = make_family(parts, speech, portrait, cfg=3.0, audio_cfg=2.0)
+    alone = family.sample(plan.windows[0], None)
+    assert relative(together, alone) < 1e-5
+
+
+def test_swapped_masks_change_the_picture(
+    nodes: ModuleType, parts: SimpleNamespace, make_audio: Callable[..., Any], portrait: torch.Tensor
+) -> None:
+    mask_1, mask_2 = halves()
+    tracks = make_audio(0.8), make_audio(0.8, seed=2)
+    latents = []
+    for masks in ((mask_1, mask_2), (mask_2, mask_1)):
+        speakers = nodes.LongTalkSpeakers.execute(tracks[0], "para", masks[0], tracks[1], masks[1])[0]
+        speech = nodes.LongTalkEncodeSpeech.execute(parts.audio_encoder, "official", True, speakers=speakers)[0]
+        family, plan = make_family(parts, speech, portrait)
+        latents.append(family.sample(plan.windows[0], None))
+    assert relative(latents[0][:, :, 1:], latents[1][:, :, 1:]) > 1e-4
+
+
+@pytest.mark.parametrize(("cfg", "audio_cfg", "forwards"), [(1.0, 1.0, 1), (3.0, 1.0, 2), (1.0, 2.5, 2), (5.0, 4.0, 3)])
+def test_guidance_equals_the_formula_by_hand(
+    parts: SimpleNamespace,
+    make_audio: Callable[..., Any],
+    portrait: torch.Tensor,
+    cfg: float,
+    audio_cfg: float,
+    forwards: int,
+) -> None:
+    """One step from sigma 1 to 0 returns the guided prediction itself; each term is predicted on its own."""
+    speech = make_speech(parts, make_audio(0.5), features="official")
+    sigmas = torch.tensor([1.0, 0.0])
+
+    def predict(positive: Any, hears: bool, **scales: float) -> torch.Tensor:
+        swapped = SimpleNamespace(**{**vars(parts), "positive": positive})
+        family, plan = make_family(swapped, speech, portrait, sigmas=sigmas, **scales)
+        if not hears:
+            family._features = [torch.zeros_like(track) for track in family._features]
+        return family.sample(plan.windows[0], None)[:, :, 1:].double()
+
+    told = predict(parts.positive, True)
+    untold = predict(parts.negative, True)
+    told_deaf = predict(parts.positive, False)
+    untold_deaf = predict(parts.negative, False)
+    if audio_cfg == 1.0:
+        expected = untold + cfg * (told - untold)
+    elif cfg == 1.0:
+        expected = told_deaf + audio_cfg * (told - told_deaf)
+    else:
+        expected = untold_deaf + cfg * (told - untold) + audio_cfg * (untold - untold_deaf)
+
+    seen = []
+    original = parts.model.model.diffusion_model.forward
+
+    def forward(x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        seen.append(x.shape[0])
+        return original(x, *args, **kwargs)
+
+    parts.model.model.diffusion_model.forward = forward
+    try:
+        ours = predict(parts.positive, True, cfg=cfg, audio_cfg=audio_cfg)
+    finally:
+        del parts.model.model.diffusion_model.forward
+    assert sum(seen) == forwards
+    assert relative(ours, expected) < 1e-5
+    # Every term counts: leaving the deaf prediction out would be seen.
+    if audio_cfg != 1.0:
+        assert relative(ours, told) > 1e-3
+
+
+def test_audio_scale_zero_costs_nothing(
+    parts: SimpleNamespace, make_audio: Callable[..., Any], portrait: torch.Tensor
+) -> None:
+    speech = make_speech(parts, make_audio(0.5))
+    calls = []
+    hook = parts.patch.model.register_forward_pre_hook(lambda *args: calls.append(1))
+    hooks = [layer.register_forward_pre_hook(lambda *args: calls.append(1)) for layer in parts.patch.model.modules()]
+    try:
+        family, plan = make_family(parts, speech, portrait, audio_scale=0.0, audio_cfg=3.0, cfg=2.0)
+        silent = family.sample(plan.windows[0], None)
+        assert not calls
+        assert family._model.model_patches_models() == []
+        family, plan = make_family(parts, speech, portrait, audio_scale=1.0)
+        family.sample(plan.windows[0], None)
+        assert calls
+    finally:
+        for entry in (hook, *hooks):
+            entry.remove()
+    assert bool(torch.isfinite(silent).all())
+
+
+def test_audio_attention_follows_overrides(
+    parts: SimpleNamespace, make_audio: Callable[..., Any], portrait: torch.Tensor
+) -> None:
+    seen = []
+
+    def override(function: Callable[..., torch.Tensor], *args: Any, **kwargs: Any) -> torch.Tensor:
+        seen.append(kwargs.get("heads", args[3] if len(args) > 3 else None))
+        return function(*args, **kwargs)
+
+    model = parts.model.clone()
+    model.model_options["transformer_options"]["optimized_attention_override"] = override
+    family, plan = make_family(
+        SimpleNamespace(**{**vars(parts), "model": model}), make_speech(parts, make_audio(0.5)), portrait, steps=2
+    )
+    family.sample(plan.windows[0], None)
+    assert seen.count(40) == 2 * len(parts.patch.model.blocks)  # the audio attention has 40 heads, the model 5
+
+
+def test_model_is_left_as_it_was(
+    parts: SimpleNamespace, make_audio: Callable[..., Any], portrait: torch.Tensor
+) -> None:
+    def state() -> tuple[Any, ...]:
+        options = parts.model.model_options["transformer_options"]
+        return sorted(options), {name: len(entries) for name, entries in options.get("patches", {}).items()}, dict(
+            parts.model.wrappers
+        )
+
+    before = state()
+    family, plan = make_family(parts, make_speech(parts, make_audio(0.5)), portrait)
+    family.sample(plan.windows[0], None)
+    assert state() == before
+
+
+def test_pinned_latents_come_back_unchanged(
+    parts: SimpleNamespace, make_audio: Callable[..., Any], portrait: torch.Tensor
+) -> None:
+    family, plan = make_family(parts, make_speech(parts, make_audio(1.2)), portrait, sampler="dpmpp_sde")
+    motion = family.render(plan.windows[0], None)[-plan.motion_frames :]
+    out = family.sample(plan.windows[1], motion)
+    pinned = parts.vae.encode(motion)
+    assert pinned.shape[2] == plan.windows[1].pinned_latents == 3
+    torch.testing.assert_close(out[:, :, :3], pinned)
+
+
+def test_interrupt_stops_within_one_step(
+    parts: SimpleNamespace, make_audio: Callable[..., Any], portrait: torch.Tensor
+) -> None:
+    import comfy.model_management
+
+    family, plan = make_family(parts, make_speech(parts, make_audio(0.5)), portrait, steps=6)
+    steps = []
+    original = parts.model.model.diffusion_model.forward
+
+    def forward(*args: Any, **kwargs: Any) -> torch.Tensor:
+        steps.append(1)
+        if len(steps) == 3:
+            comfy.model_management.interrupt_current_processing()
+        return original(*args, **kwargs)
+
+    parts.model.model.diffusion_model.forward = forward
+    try:
+        with pytest.raises(comfy.model_management.InterruptProcessingException):
+            family.sample(plan.windows[0], None)
+    finally:
+        del parts.model.model.diffusion_model.forward
+        comfy.model_management.interrupt_current_processing(False)
+    assert len(steps) == 3
+
+
+def test_preview_shows_a_frame_that_moves(
+    parts: SimpleNamespace, make_audio: Callable[..., Any], portrait: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import latent_preview
+
+    shown = []
+
+    class Previewer:
+        def decode_latent_to_preview_image(self, preview_format: str, x0: torch.Tensor) -> None:
+            shown.append(x0.clone())
+
+    monkeypatch.setattr(latent_preview, "get_previewer", lambda *args: Previewer())
+    family, plan = make_family(parts, make_speech(parts, make_audio(1.2)), portrait, steps=2)
+    motion = family.render(plan.windows[0], None)[-plan.motion_frames :]
+    shown.clear()
+    out = family.sample(plan.windows[1], motion)
+    last = parts.model.model.process_latent_out(shown[-1])
+    assert last.shape[2] == 1
+    distances = [relative(last, out[:, :, frame : frame + 1]) for frame in range(out.shape[2])]
+    nearest = distances.index(min(distances))
+    assert distances[nearest] < 1e-4
+    assert nearest >= plan.windows[1].pinned_latents
+
+
+def test_advanced_equals_the_simple_sampler(
+    nodes: ModuleType, parts: SimpleNamespace, make_audio: Callable[..., Any], portrait: torch.Tensor
+) -> None:
+    """The same run through NOISE, SAMPLER, SIGMAS and a core CFGGuider, or our guider, or model and prompts."""
+    import comfy.samplers
+    from comfy_extras.nodes_custom_sampler import CFGGuider, RandomNoise
+
+    audio = make_audio(1.0)
+    simple = run_sampler(nodes, parts, portrait, audio=audio, cfg=2.0, return_images=True).result[1]
+    speech = nodes.LongTalkEncodeSpeech.execute(parts.audio_encoder, "official", True, audio=audio)[0]
+    model = parts.model
+    ways = [
+        {"guider": CFGGuider.execute(model, parts.positive, parts.negative, 2.0)[0]},
+        {"guider": nodes.LongTalkGuider.execute(model, parts.positive, parts.negative, 2.0, 1.0)[0]},
+        {"model": model, "positive": parts.positive, "negative": parts.negative, "cfg": 2.0},
+    ]
+    for way in ways:
+        settings = {
+            "model_patch": parts.patch,
+            "speech": speech,
+            "vae": parts.vae,
+            "image": portrait,
+            "noise": RandomNoise.execute(3)[0],
+            "sampler": comfy.samplers.sampler_object("euler"),
+            "sigmas": comfy.samplers.KSampler(model, 2, model.load_device, "euler", "simple").sigmas,
+            **SIZE,
+            "cfg": 1.0,
+            "audio_cfg": 1.0,
+            "audio_scale": 1.0,
+            "window_frames": 21,
+            "motion_frames": 9,
+            "plan_mode": "exact",
+            "codec": "h264",
+            "crf": 18,
+            "return_images": True,
+            "clip_vision_output": parts.vision,
+            **way,
+        }
+        images = nodes.LongTalkSamplerAdvanced.execute(**settings).result[1]
+        torch.testing.assert_close(images, simple, rtol=0, atol=1e-4)
+
+
+class SeedlessNoise:
+    """A NOISE object that always returns the same noise."""
+
+    def generate_noise(self, latent: dict[str, Any]) -> torch.Tensor:
+        return torch.randn(latent["samples"].shape, generator=torch.Generator().manual_seed(9))
+
+
+class NestedNoise:
+    """A NOISE object that wraps another, as noise-injection packs do."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    def generate_noise(self, latent: dict[str, Any]) -> torch.Tensor:
+        return self.inner.generate_noise(latent) * 0.5
+
+
+def test_every_window_has_its_own_noise(comfy: ModuleType) -> None:
+    from comfy_extras.nodes_custom_sampler import DisableNoise, RandomNoise
+
+    from longtalk.infinitetalk.host.noise import WindowNoise
+
+    empty = torch.zeros(1, 16, 3, 4, 6)
+    for source in (RandomNoise.execute(11)[0], SeedlessNoise(), NestedNoise(RandomNoise.execute(4)[0])):
+        noise = WindowNoise(source)
+        drawn = [noise.generate(window, empty) for window in range(4)]
+        for first in range(4):
+            for second in range(first):
+                correlation = torch.corrcoef(torch.stack([drawn[first].flatten(), drawn[second].flatten()]))[0, 1]
+                assert abs(float(correlation)) < 0.15
+        again = WindowNoise(source)
+        assert all(torch.equal(again.generate(window, empty), drawn[window]) for window in range(4))
+    seeded = WindowNoise(RandomNoise.execute(11)[0])
+    assert torch.equal(seeded.generate(2, empty), RandomNoise.execute(13)[0].generate_noise({"samples": empty}))
+    assert [seeded.seed(window) for window in range(3)] == [11, 12, 13]
+    off = WindowNoise(DisableNoise.execute()[0])
+    assert all(torch.count_nonzero(off.generate(window, empty)) == 0 for window in range(3))
+
+
+def test_seed_wraps_at_64_bits(comfy: ModuleType) -> None:
+    from longtalk.infinitetalk.host.noise import SeedNoise, WindowNoise
+
+    assert WindowNoise(SeedNoise(2**64 - 1)).seed(1) == 0

@@ -1,0 +1,54 @@
+"""Where the tests find ComfyUI and the tiny models, and what the summary says about them."""
+
+from __future__ import annotations
+
+import os
+import runpy
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SUITES = {"unit": "without ComfyUI", "comfy": "in the ComfyUI process", "server": "against the ComfyUI server"}
+
+
+def _folder(variable: str) -> Path:
+    value = os.environ.get(variable)
+    if not value or not Path(value).is_dir():
+        pytest.exit(f"{variable} must name a folder (got {value!r}); run scripts/test, which sets it", returncode=2)
+    return Path(value).resolve()
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def comfyui_path() -> Path:
+    """The ComfyUI under test."""
+    return _folder("COMFYUI_PATH")
+
+
+@pytest.fixture(scope="session")
+def tiny_models() -> Path:
+    """The folder of tiny models, laid out as ComfyUI's models folder."""
+    return _folder("LONGTALK_TINY_MODELS")
+
+
+def comfyui_version() -> str:
+    path = Path(os.environ.get("COMFYUI_PATH", "")) / "comfyui_version.py"
+    return runpy.run_path(str(path))["__version__"] if path.is_file() else "none"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    counts: Counter[str] = Counter()
+    for report in terminalreporter.stats.get("passed", []):
+        parts = Path(report.nodeid.split("::")[0]).parts
+        if report.when == "call" and len(parts) > 1:
+            counts[parts[1]] += 1
+    passed = ", ".join(f"{counts[suite]} {text}" for suite, text in SUITES.items())
+    skipped = len(terminalreporter.stats.get("skipped", []))
+    terminalreporter.write_line(f"ComfyUI {comfyui_version()}: passed {passed}; {skipped} skipped")

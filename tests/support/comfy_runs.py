@@ -1,0 +1,75 @@
+"""Building one WAN family the way the sampler node does, for tests that look at latents."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+
+def make_speech(parts: SimpleNamespace, audio: Any, *, features: str = "core", normalize: bool = False) -> Any:
+    from longtalk.audio.tracks import track_from_audio
+    from longtalk.infinitetalk.host.speech import encode_speech
+    from longtalk.infinitetalk.speech import make_speakers
+
+    speakers = make_speakers([track_from_audio(audio)], [None])
+    return encode_speech(parts.audio_encoder, speakers, features, normalize)
+
+
+def make_family(
+    parts: SimpleNamespace,
+    speech: Any,
+    image: torch.Tensor,
+    *,
+    window_frames: int = 21,
+    motion_frames: int = 9,
+    width: int = 96,
+    height: int = 64,
+    seed: int = 5,
+    noise: Any = None,
+    steps: int = 2,
+    cfg: float = 1.0,
+    audio_cfg: float = 1.0,
+    sampler: str = "euler",
+    audio_scale: float = 1.0,
+    guider: Any = None,
+    sigmas: torch.Tensor | None = None,
+) -> tuple[Any, Any]:
+    """``(family, plan)``"""
+    import comfy.samplers
+
+    from longtalk.audio.features import extend_mirrored
+    from longtalk.infinitetalk.host.events import RunEvents
+    from longtalk.infinitetalk.host.guider import make_guider
+    from longtalk.infinitetalk.host.noise import SeedNoise
+    from longtalk.infinitetalk.host.wan import WanFamily
+    from longtalk.infinitetalk.plan.windows import plan_windows
+    from longtalk.infinitetalk.run.progress import RunProgress
+
+    plan = plan_windows(speech.speakers.frames, window_frames, motion_frames)
+    model = guider.model_patcher if guider is not None else parts.model
+    if sigmas is None:
+        sigmas = comfy.samplers.KSampler(model, steps, model.load_device, sampler, "simple").sigmas
+    family = WanFamily(
+        plan=plan,
+        guider=guider or make_guider(parts.model, parts.positive, parts.negative, cfg, audio_cfg),
+        model_patch=parts.patch,
+        vae=parts.vae,
+        image=image,
+        clip_vision=parts.vision,
+        features=[extend_mirrored(track, plan.audio_frames) for track in speech.features],
+        masks=speech.speakers.masks,
+        width=width,
+        height=height,
+        noise=noise or SeedNoise(seed),
+        sampler=comfy.samplers.sampler_object(sampler),
+        sigmas=sigmas,
+        audio_scale=audio_scale,
+        events=RunEvents(model, RunProgress(plan, sigmas.numel() - 1)),
+    )
+    return family, plan
+
+
+def relative(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    return float((ours - theirs).norm() / theirs.norm())
