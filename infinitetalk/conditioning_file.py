@@ -22,7 +22,13 @@ FORMAT = "longtalk.conditioning"
 FORMAT_VERSION = 1
 
 #: The parts of a CLIP_VISION_OUTPUT that samplers read.
-CLIP_VISION_PARTS = ("last_hidden_state", "image_embeds", "penultimate_hidden_states", "all_hidden_states", "mm_projected")
+CLIP_VISION_PARTS = (
+    "last_hidden_state",
+    "image_embeds",
+    "penultimate_hidden_states",
+    "all_hidden_states",
+    "mm_projected",
+)
 
 
 def _flatten(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:

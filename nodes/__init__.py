@@ -29,7 +29,7 @@ NODES: list[type[io.ComfyNode]] = [
 ]
 
 
-class LongTalkExtension(ComfyExtension):  # type: ignore[misc]
+class LongTalkExtension(ComfyExtension):
     """All LongTalk nodes."""
 
     async def on_load(self) -> None:

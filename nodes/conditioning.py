@@ -17,7 +17,7 @@ from .common import CATEGORY
 FOLDER = "conditioning"
 
 
-class LongTalkSaveConditioning(io.ComfyNode):  # type: ignore[misc]
+class LongTalkSaveConditioning(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -54,7 +54,7 @@ class LongTalkSaveConditioning(io.ComfyNode):  # type: ignore[misc]
         return io.NodeOutput(conditioning, ui=ui.PreviewText(f"saved {path.name}"))
 
 
-class LongTalkLoadConditioning(io.ComfyNode):  # type: ignore[misc]
+class LongTalkLoadConditioning(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

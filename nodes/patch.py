@@ -13,7 +13,7 @@ from .common import CATEGORY
 FOLDER = "model_patches"
 
 
-class LongTalkLoadPatch(io.ComfyNode):  # type: ignore[misc]
+class LongTalkLoadPatch(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

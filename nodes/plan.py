@@ -16,7 +16,7 @@ from .common import CATEGORY, SpeakersType, speakers_from, to_image, window_inpu
 PICTURE_RATE_HZ = 8000
 
 
-class LongTalkPlan(io.ComfyNode):  # type: ignore[misc]
+class LongTalkPlan(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

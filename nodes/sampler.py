@@ -10,7 +10,7 @@ from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..audio.tracks import Track, track_from_audio
 from ..infinitetalk.errors import LongTalkError
-from ..infinitetalk.host.checks import check_model, check_text
+from ..infinitetalk.host.checks import check_model, check_text, snapped_size
 from ..infinitetalk.host.guider import make_guider
 from ..infinitetalk.host.noise import SeedNoise
 from ..infinitetalk.host.speech import encode_speech
@@ -129,7 +129,7 @@ def soundtrack_from(audio: Any) -> Track | None:
     return None if audio is None else track_from_audio(audio, "soundtrack")
 
 
-class LongTalkSampler(io.ComfyNode):  # type: ignore[misc]
+class LongTalkSampler(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -210,6 +210,8 @@ class LongTalkSampler(io.ComfyNode):  # type: ignore[misc]
         for name, conditioning in (("positive", positive), ("negative", negative)):
             check_text(conditioning, name)
         sound = soundtrack_from(soundtrack)
+        video = VideoFormat(codec, crf)
+        snapped_size(width, height)
         speakers = speakers_from(audio, speakers)
         plan = plan_windows(speakers.frames, window_frames, motion_frames, plan_mode)
         speech = encode_speech(audio_encoder, speakers, features)
@@ -232,14 +234,14 @@ class LongTalkSampler(io.ComfyNode):  # type: ignore[misc]
                 clip_vision=clip_vision_output,
                 soundtrack=sound,
                 audio_scale=audio_scale,
-                video=VideoFormat(codec, crf),
+                video=video,
                 return_images=return_images,
             )
         )
         return node_output(result)
 
 
-class LongTalkSamplerAdvanced(io.ComfyNode):  # type: ignore[misc]
+class LongTalkSamplerAdvanced(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -336,7 +338,7 @@ class LongTalkSamplerAdvanced(io.ComfyNode):  # type: ignore[misc]
         return node_output(result)
 
 
-class LongTalkGuider(io.ComfyNode):  # type: ignore[misc]
+class LongTalkGuider(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

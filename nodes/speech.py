@@ -24,7 +24,7 @@ def feature_input() -> Any:
     )
 
 
-class LongTalkSpeakers(io.ComfyNode):  # type: ignore[misc]
+class LongTalkSpeakers(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -61,7 +61,7 @@ class LongTalkSpeakers(io.ComfyNode):  # type: ignore[misc]
         return io.NodeOutput(make_speakers(tracks, masks, mode))
 
 
-class LongTalkEncodeSpeech(io.ComfyNode):  # type: ignore[misc]
+class LongTalkEncodeSpeech(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -89,6 +89,4 @@ class LongTalkEncodeSpeech(io.ComfyNode):  # type: ignore[misc]
     def execute(
         cls, audio_encoder: Any, features: str, normalize_loudness: bool, audio: Any = None, speakers: Any = None
     ) -> io.NodeOutput:
-        return io.NodeOutput(
-            encode_speech(audio_encoder, speakers_from(audio, speakers), features, normalize_loudness)
-        )
+        return io.NodeOutput(encode_speech(audio_encoder, speakers_from(audio, speakers), features, normalize_loudness))

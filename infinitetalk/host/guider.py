@@ -11,7 +11,7 @@ import torch
 from .audio_patch import AUDIO_ON
 
 
-class AudioGuider(comfy.samplers.CFGGuider):  # type: ignore[misc]
+class AudioGuider(comfy.samplers.CFGGuider):
     """Classifier-free guidance on text (``cfg``) and on audio (``audio_cfg``).
 
     With D the denoised prediction, positive or negative by the text it sees and "deaf" when it sees absent audio:
@@ -31,7 +31,11 @@ class AudioGuider(comfy.samplers.CFGGuider):  # type: ignore[misc]
         self.audio_cfg = audio_cfg
 
     def predict_noise(
-        self, x: torch.Tensor, timestep: torch.Tensor, model_options: dict[str, Any] | None = None, seed: int | None = None
+        self,
+        x: torch.Tensor,
+        timestep: torch.Tensor,
+        model_options: dict[str, Any] | None = None,
+        seed: int | None = None,
     ) -> torch.Tensor:
         options = model_options or {}
         if math.isclose(self.audio_cfg, 1.0):

@@ -6,6 +6,7 @@ import copy
 import logging
 from typing import Any
 
+import comfy.sample
 import torch
 
 log = logging.getLogger(__name__)
@@ -20,8 +21,6 @@ class SeedNoise:
         self.seed = seed
 
     def generate_noise(self, latent: dict[str, Any]) -> torch.Tensor:
-        import comfy.sample
-
         out: torch.Tensor = comfy.sample.prepare_noise(latent["samples"], self.seed)
         return out
 

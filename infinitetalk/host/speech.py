@@ -6,8 +6,9 @@ import logging
 from typing import Any
 
 import comfy.model_management
+import torch
 
-from ...audio.features import FeatureMode, check_encoder, speech_features
+from ...audio.features import FeatureMode, check_encoder, feature_mode, speech_features
 from ...audio.tracks import mono, normalize_loudness
 from ..errors import LongTalkError
 from ..speech import Speakers, Speech
@@ -17,6 +18,30 @@ log = logging.getLogger(__name__)
 
 RATE_HZ = 16000
 TARGET_LUFS = -23.0
+
+
+#: Weights that published encoder files leave out because nothing reads them.
+UNUSED = ("masked_spec_embed",)
+
+
+def _check_complete(model: torch.nn.Module) -> None:
+    """Refuse an encoder whose file lacked weights.
+
+    ComfyUI's loader logs missing weights and goes on with whatever lies in memory: zeros, mostly, or not even numbers.
+    A trained matrix is never all zero.
+    """
+    empty = [
+        name
+        for name, weight in model.named_parameters()
+        if name not in UNUSED and (not bool(weight.isfinite().all()) or (weight.ndim > 1 and not bool(weight.any())))
+    ]
+    if empty:
+        raise LongTalkError(
+            "audio_encoder",
+            expected="a complete wav2vec2-chinese-base",
+            actual=f"{len(empty)} weights without values, such as {empty[0]}",
+            action="Download the file again; ComfyUI's log lists them as 'missing audio encoder'",
+        )
 
 
 def encode_speech(
@@ -45,6 +70,8 @@ def encode_speech(
             action="Load wav2vec2-chinese-base_fp16.safetensors with Load Audio Encoder and connect it",
         )
     check_encoder(model)
+    _check_complete(model)
+    mode = feature_mode(mode)
     comfy.model_management.load_model_gpu(audio_encoder.patcher)
     notes = list(speakers.arrangement.notes)
     features = []

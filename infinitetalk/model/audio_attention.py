@@ -83,7 +83,7 @@ def cross_attend(
     """What the audio adds to the picture tokens, before scaling.
 
     Args:
-        layers: an :class:`AudioCrossAttention`, or any module with ``q_linear``, ``kv_linear``, ``proj``, ``num_heads``.
+        layers: an :class:`AudioCrossAttention`, or any module with the same layers and ``num_heads``.
         x: normalised picture tokens ``[B, N, C]``. The first ``F * S`` of them are ``F`` latent frames of ``S``;
             tokens behind (reference tokens of other extensions) get nothing.
         context: audio tokens ``[B or 1, F, M, audio_width]``.

@@ -76,8 +76,10 @@ def split_windows(windows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         The first latent frame's ``[1, 5, layers, width]`` and the later ones' ``[n, 8, layers, width]``.
     """
     half = AUDIO_WINDOW // 2
-    later = windows[1:].unflatten(0, (-1, VAE_STEP)) if windows.shape[0] > 1 else windows.new_zeros(
-        (0, VAE_STEP, *windows.shape[1:])
+    later = (
+        windows[1:].unflatten(0, (-1, VAE_STEP))
+        if windows.shape[0] > 1
+        else windows.new_zeros((0, VAE_STEP, *windows.shape[1:]))
     )
     left = later[:, 0, : half + 1]
     middle = later[:, 1:-1, half]
@@ -96,7 +98,9 @@ def project(layers: Any, first: torch.Tensor, later: torch.Tensor) -> torch.Tens
     Returns:
         ``[speakers, 1 + n, tokens, out_width]``
     """
-    hidden = torch.cat([torch.relu(layers.proj1(first.flatten(2))), torch.relu(layers.proj1_vf(later.flatten(2)))], dim=1)
+    hidden = torch.cat(
+        [torch.relu(layers.proj1(first.flatten(2))), torch.relu(layers.proj1_vf(later.flatten(2)))], dim=1
+    )
     hidden = torch.relu(layers.proj2(hidden))
     width = layers.norm.weight.shape[0]
     tokens = layers.proj3(hidden).unflatten(-1, (-1, width))

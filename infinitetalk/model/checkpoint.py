@@ -34,7 +34,11 @@ _KINDS = (
     (("vision_model.", "visual.transformer."), "a CLIP vision model", "Load it with Load CLIP Vision"),
     (("shared.weight", "encoder.block.0.", "text_model."), "a text encoder", "Load it with Load CLIP"),
     (("decoder.middle.", "decoder.conv_in.", "decoder.conv1."), "a VAE", "Load it with Load VAE"),
-    (("self_attn.q.weight", "attn.to_q.weight", "patch_embedding."), "a diffusion model", "Load it with Load Diffusion Model"),
+    (
+        ("self_attn.q.weight", "attn.to_q.weight", "patch_embedding."),
+        "a diffusion model",
+        "Load it with Load Diffusion Model",
+    ),
 )
 
 
@@ -157,7 +161,7 @@ def _describe(name: str, weights: dict[str, torch.Tensor]) -> PatchFile:
     if inputs != (AUDIO_WINDOW * per_frame, LATER_WINDOW * per_frame):
         raise LongTalkError(
             name,
-            expected=f"audio windows of {AUDIO_WINDOW} and {LATER_WINDOW} frames of {AUDIO_LAYERS}x{AUDIO_WIDTH} features",
+            expected=f"windows of {AUDIO_WINDOW} and {LATER_WINDOW} frames of {AUDIO_LAYERS}x{AUDIO_WIDTH} features",
             actual=f"inputs of {inputs[0]} and {inputs[1]} values",
             action="Choose an InfiniteTalk or MultiTalk file made for wav2vec2-base features",
         )

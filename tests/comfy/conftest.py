@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -13,7 +13,7 @@ import torch
 
 
 @pytest.fixture(scope="session")
-def comfy(comfyui_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
+def comfy(comfyui_path: Path, tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
     """ComfyUI imported once, with a base folder of its own."""
     base = tmp_path_factory.mktemp("comfy_base")
     for name in ("input", "output", "temp", "user", "models", "custom_nodes"):
@@ -33,7 +33,7 @@ def comfy(comfyui_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     import comfy.utils
 
     torch.set_grad_enabled(False)
-    yield comfy
+    return comfy
 
 
 @pytest.fixture(scope="session")
@@ -50,6 +50,7 @@ def tiny(comfy: ModuleType, tiny_models: Path) -> SimpleNamespace:
 
     def conditioning(name: str) -> Any:
         import comfy.clip_vision
+
         from longtalk.infinitetalk import conditioning_file
 
         entries, parts = conditioning_file.load(tiny_models / "conditioning" / f"longtalk_tiny_{name}.safetensors")

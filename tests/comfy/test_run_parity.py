@@ -46,9 +46,10 @@ def core_window(
     previous: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """One window through AudioEncoderEncode, WanInfiniteTalkToVideo and KSampler."""
-    import nodes
     from comfy_extras.nodes_audio_encoder import AudioEncoderEncode
     from comfy_extras.nodes_wan import WanInfiniteTalkToVideo
+
+    import nodes
 
     encoded = AudioEncoderEncode.execute(parts.audio_encoder, audio)[0]
     model, positive, negative, latent, _ = WanInfiniteTalkToVideo.execute(

@@ -114,7 +114,9 @@ def test_two_speakers_with_text_guidance_batched(
 ) -> None:
     """CFG 3 batches the positive and negative forwards; core's own modules crash there."""
     mask_1, mask_2 = halves()
-    speakers = nodes.LongTalkSpeakers.execute(make_audio(0.9), mode, mask_1, make_audio(0.6, rate=24000, seed=2), mask_2)[0]
+    speakers = nodes.LongTalkSpeakers.execute(
+        make_audio(0.9), mode, mask_1, make_audio(0.6, rate=24000, seed=2), mask_2
+    )[0]
     seen = []
     original = parts.model.model.diffusion_model.forward
 
@@ -263,8 +265,10 @@ def test_model_is_left_as_it_was(
 ) -> None:
     def state() -> tuple[Any, ...]:
         options = parts.model.model_options["transformer_options"]
-        return sorted(options), {name: len(entries) for name, entries in options.get("patches", {}).items()}, dict(
-            parts.model.wrappers
+        return (
+            sorted(options),
+            {name: len(entries) for name, entries in options.get("patches", {}).items()},
+            dict(parts.model.wrappers),
         )
 
     before = state()

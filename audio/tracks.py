@@ -1,0 +1,172 @@
+"""Several speakers laid out on one timeline, and the sound for the video."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from fractions import Fraction
+from math import ceil, floor, log10
+
+import torch
+
+from ..infinitetalk.errors import LongTalkError
+from ..infinitetalk.plan.windows import FPS
+from .loudness import normalize_loudness
+from .resample import resample
+from .sound import Track, mono, track_from_audio
+
+__all__ = ["Arrangement", "Track", "TrackMode", "arrange", "mono", "normalize_loudness", "track_from_audio"]
+
+SILENCE_PEAK = 1e-4
+"""-80 dBFS, three steps of 16-bit sound: dither and the hum of an open input lie below, no speech does."""
+
+
+class TrackMode(str, Enum):
+    """How the tracks of several speakers lie on the timeline."""
+
+    PARA = "para"
+    """All start at 0."""
+    ADD = "add"
+    """One after the other."""
+
+
+@dataclass(frozen=True, eq=False)
+class Arrangement:
+    """Speakers on one timeline.
+
+    Attributes:
+        tracks: one per speaker, each at its own rate, all of one duration; zeros where a speaker is silent.
+        mix: the sound for the video.
+        notes: what was changed, in plain words.
+    """
+
+    tracks: tuple[Track, ...]
+    mix: Track
+    notes: tuple[str, ...]
+
+
+def _labels(tracks: Sequence[Track]) -> list[str]:
+    names = [track.name for track in tracks]
+    if len(set(names)) == len(names):
+        return names
+    return [f"{name} {number}" for number, name in enumerate(names, start=1)]
+
+
+def _common_samples(duration_s: Fraction, rate_hz: int) -> int:
+    """Samples that cover ``duration_s`` at ``rate_hz`` without reaching into one more video frame.
+
+    Rounding up alone could: 1 s is 25 frames, but 1 s at a rate 25 does not divide would round up past them.
+    """
+    frames = ceil(duration_s * FPS)
+    return min(ceil(duration_s * rate_hz), floor(Fraction(frames, FPS) * rate_hz))
+
+
+def _placed(waveform: torch.Tensor, start: int, length: int) -> torch.Tensor:
+    """``[C, N]`` at sample ``start`` of ``length`` samples of silence; the same tensor when it fills them."""
+    if start == 0 and waveform.shape[1] == length:
+        return waveform
+    out = torch.zeros(waveform.shape[0], length)
+    out[:, start : start + waveform.shape[1]] = waveform
+    return out
+
+
+def _mix(
+    tracks: Sequence[Track], labels: Sequence[str], starts_s: Sequence[Fraction], duration_s: Fraction, notes: list[str]
+) -> Track:
+    """Sum of all tracks at the highest rate with the most channels."""
+    rate_hz = max(track.sample_rate for track in tracks)
+    channels = max(track.channels for track in tracks)
+    mixed = torch.zeros(channels, _common_samples(duration_s, rate_hz))
+    for track, label, start_s in zip(tracks, labels, starts_s, strict=True):
+        if track.sample_rate != rate_hz:
+            notes.append(f"mix: {label} resampled from {track.sample_rate} to {rate_hz} Hz")
+        sound = resample(track.waveform, track.sample_rate, rate_hz)
+        start = floor(start_s * rate_hz)
+        sound = sound[:, : mixed.shape[1] - start]  # resampling rounds up, the timeline does not
+        end = start + sound.shape[1]
+        if track.channels == 1:
+            mixed[:, start:end] += sound
+        else:
+            mixed[: track.channels, start:end] += sound
+        if track.channels < channels:
+            how = "copied to all" if track.channels == 1 else f"put on the first {track.channels} of"
+            notes.append(f"mix: {label} {how} {channels} channels")
+    mix = Track(mixed, rate_hz, "mix")
+    if mix.peak > 1.0:
+        notes.append(f"mix: scaled down by {20 * log10(mix.peak):.1f} dB, its peak was {mix.peak:.2f}")
+        mixed /= mix.peak
+    return mix
+
+
+def arrange(tracks: Sequence[Track], mode: TrackMode | str = TrackMode.PARA) -> Arrangement:
+    """Lay speakers out on one timeline and make the sound for the video.
+
+    Positions are exact fractions of a second, so tracks of different rates do not drift. All arranged tracks and
+    the mix cover the same number of video frames; in samples they differ by less than one.
+
+    Args:
+        tracks: one or more.
+        mode: ``para``: all start at 0, shorter ones are padded with silence; ``add``: each starts when the one
+            before it ends.
+
+    Returns:
+        The arrangement. The mix of one track is that track. The mix of several has the highest rate and the most
+        channels; it is scaled down only if its peak passes 1.
+
+    Raises:
+        LongTalkError: no track, an unknown mode, or nothing but silence.
+    """
+    try:
+        mode = TrackMode(mode)
+    except ValueError:
+        raise LongTalkError(
+            "audio mode",
+            expected=" or ".join(repr(known.value) for known in TrackMode),
+            actual=repr(mode),
+            action="Choose one of them",
+        ) from None
+    if not tracks:
+        raise LongTalkError("audio", expected="at least one track", actual="none", action="Connect an audio")
+    labels = _labels(tracks)
+    peaks = [track.peak for track in tracks]
+    if max(peaks) < SILENCE_PEAK:
+        found = ", ".join(
+            f"{label} {track.duration_s:.2f} s with peak {peak:.2g}"
+            for label, track, peak in zip(labels, tracks, peaks, strict=True)
+        )
+        raise LongTalkError(
+            "audio",
+            expected=f"speech with a peak above {SILENCE_PEAK:g} (-80 dBFS)",
+            actual=f"silence ({found})",
+            action="Check the clip and its volume",
+        )
+    notes = []
+    for label, peak in zip(labels, peaks, strict=True):
+        if peak < SILENCE_PEAK:
+            notes.append(f"{label} is silent throughout (peak {peak:.2g})")
+        if peak > 1.0:
+            notes.append(f"{label} peaks at {peak:.2f}, above full scale (1.0); left as it is")
+    if len(tracks) == 1:
+        return Arrangement((tracks[0],), tracks[0], tuple(notes))
+
+    lengths_s = [Fraction(track.samples, track.sample_rate) for track in tracks]
+    if mode is TrackMode.ADD:
+        starts_s = [sum(lengths_s[:index], Fraction(0)) for index in range(len(tracks))]
+        duration_s = sum(lengths_s, Fraction(0))
+    else:
+        starts_s = [Fraction(0)] * len(tracks)
+        duration_s = max(lengths_s)
+    arranged = []
+    for track, label, start_s, length_s in zip(tracks, labels, starts_s, lengths_s, strict=True):
+        # Rounded down, a track starts less than one sample early and always ends inside.
+        start = floor(start_s * track.sample_rate)
+        waveform = _placed(track.waveform, start, _common_samples(duration_s, track.sample_rate))
+        arranged.append(Track(waveform, track.sample_rate, track.name))
+        if mode is TrackMode.ADD:
+            notes.append(f"{label} speaks from {float(start_s):.2f} to {float(start_s + length_s):.2f} s")
+        elif length_s < duration_s:
+            padding_s = float(duration_s - length_s)
+            notes.append(f"{label} padded with {padding_s:.2f} s of silence to {float(duration_s):.2f} s")
+    mix = _mix(tracks, labels, starts_s, duration_s, notes)
+    return Arrangement(tuple(arranged), mix, tuple(notes))

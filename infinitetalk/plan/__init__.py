@@ -1,0 +1,1 @@
+"""Integers only: which frames each window samples, pins and keeps."""

@@ -1,0 +1,350 @@
+"""The plan as a picture: waveforms, a time axis, the windows with what they pin and what is cut.
+
+Up to 24 windows are drawn as a staircase of numbered bars. Longer plans get one narrow strip, with every k-th
+window numbered, and below it the first three and the last two windows enlarged. Colours are those of Okabe and
+Ito (2008), which stay apart for colour-blind readers; pinned and cut parts are hatched besides.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import LongTalkError
+from .picture_canvas import FAINT, PAPER, TITLE, Canvas, Colour
+from .picture_layout import BASE_WIDTH, Bar, lay_out
+from .report import clock, count
+from .windows import FPS, Plan, Window
+
+GRID: Colour = (222, 222, 222)
+SEAM: Colour = (160, 160, 160)
+NEW: Colour = (86, 180, 233)  # sky blue
+NEW_PALE: Colour = (176, 219, 245)  # every other group of windows in a long plan
+PINNED: Colour = (230, 159, 0)  # orange
+CUT: Colour = (213, 94, 0)  # vermillion
+LEFT_OUT: Colour = (200, 200, 200)
+SPEAKERS: tuple[Colour, ...] = ((0, 114, 178), (0, 158, 115), (204, 121, 167), (0, 0, 0))
+
+MIN_WIDTH, MAX_WIDTH = 400, 8000
+
+_NARROWEST_BAR = 6  # pixels per window from which a long plan's strip shows single windows
+_TICK_FRAMES = (1, 5, *(FPS * s for s in (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)))
+
+
+def draw_plan(
+    plan: Plan,
+    waveforms: Sequence[np.ndarray],
+    rate_hz: int,
+    *,
+    width: int = BASE_WIDTH,
+    labels: Sequence[str] | None = None,
+) -> np.ndarray:
+    """Draw a plan over its speech.
+
+    Args:
+        plan: what to draw.
+        waveforms: mono samples [N] per speaker, real numbers of any type, all from time 0. They share one scale,
+            that of the loudest. NaN and infinite samples are drawn as silence.
+        rate_hz: their sample rate.
+        width: pixels, 400 to 8000; everything scales with it.
+        labels: a name per speaker.
+
+    Returns:
+        uint8 [H, W, 3], RGB. The same input gives the same picture.
+
+    Raises:
+        LongTalkError: a waveform is not [N] of real numbers; the rate is below 1 Hz; labels and waveforms differ
+            in number; the width is out of range.
+    """
+    tracks = [np.asarray(waveform) for waveform in waveforms]
+    names = list(labels) if labels is not None else _default_labels(len(tracks))
+    _check(tracks, rate_hz, width, names)
+    canvas = Canvas(lay_out(plan, len(tracks), width))
+    _draw_title(canvas, plan)
+    _draw_waves(canvas, plan, tracks, rate_hz, names)
+    _draw_axis(canvas)
+    _draw_overview(canvas, plan)
+    _draw_bars(canvas, plan)
+    _draw_legend(canvas, plan)
+    return canvas.finish()
+
+
+def envelope(samples: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Lowest sample, highest sample and RMS in each [edges[i], edges[i+1]), without copying the samples.
+
+    edges: int [C+1], ascending. A chunk without a sample takes the one at its start. Chunks that begin past the
+    last sample are dropped, so float64 [3, C or fewer] comes back. NaN and infinite samples count as 0.
+    """
+    starts = edges[:-1][edges[:-1] < len(samples)]
+    if not len(starts):
+        return np.zeros((3, 0))
+    heard = samples[: max(int(edges[len(starts)]), int(starts[-1]) + 1)]
+    chunks = [slice(start, max(end, start + 1)) for start, end in itertools.pairwise([*starts.tolist(), len(heard)])]
+    found = np.empty((3, len(chunks)))
+    with np.errstate(invalid="ignore"):  # what NaN and infinity spoil is mended below
+        found[0], found[1] = np.minimum.reduceat(heard, starts), np.maximum.reduceat(heard, starts)
+        found[2] = [_rms(heard[chunk].astype(np.float64)) for chunk in chunks]
+    for column in np.flatnonzero(~np.isfinite(found).all(axis=0)):
+        clean = np.nan_to_num(heard[chunks[column]].astype(np.float64), posinf=0.0, neginf=0.0)
+        found[:, column] = clean.min(), clean.max(), _rms(clean)
+    return found
+
+
+def _draw_title(canvas: Canvas, plan: Plan) -> None:
+    px = canvas.px
+    minutes, frames = divmod(plan.frames, 60 * FPS)
+    length = f"{minutes} min {frames / FPS:.2f} s" if minutes else f"{frames / FPS:.2f} s"
+    title = [count(plan.frames, "frame"), length, count(len(plan.windows), "window")]
+    details = [
+        f"mode {plan.mode.value}",
+        f"window {plan.window_frames} frames",
+        f"motion {plan.motion_frames} frames",
+        f"{count(plan.sampled_frames, 'frame')} sampled",
+    ]
+    canvas.text(px(24), px(16), "   |   ".join(title), size=TITLE)
+    canvas.text(px(24), px(72), "   |   ".join(details), FAINT)
+
+
+def _draw_waves(canvas: Canvas, plan: Plan, tracks: Sequence[np.ndarray], rate_hz: int, names: Sequence[str]) -> None:
+    """A row per speaker, over the seams of the video (in a long plan: the ticks) and the audio left out.
+
+    The extremes are drawn pale, the RMS in full colour: over an hour the extremes alone would be a solid block.
+    """
+    layout, strip, px = canvas.layout, canvas.layout.strip, canvas.px
+    columns = strip.right - strip.left
+    samples_per_column = (strip.end - strip.start) * rate_hz / FPS / columns
+    edges = np.floor(np.arange(columns + 1) * samples_per_column).astype(np.int64)
+    envelopes = [envelope(track, edges) for track in tracks]
+    peak = max((float(np.abs(found).max(initial=0.0)) for found in envelopes), default=0.0) or 1.0
+    if layout.overview is None:
+        guides, grey = [strip.x(window.output[0]) for window in plan.windows[1:]], SEAM
+    else:
+        guides, grey = [x for x, _ in _ticks(canvas)], GRID
+    for speaker, ((top, bottom), found) in enumerate(zip(layout.waves, envelopes, strict=True)):
+        canvas.hatch(strip.x(plan.frames), top, strip.x(plan.requested_frames), bottom, LEFT_OUT)
+        for x in guides:
+            canvas.box(x, top, x + px(2), bottom, grey)
+        middle, half = (top + bottom) / 2, (bottom - top) / 2 - px(1)
+        rows = np.arange(top, bottom)[:, None] + 0.5
+        low, high, rms = found / peak * half
+        # where a column holds a sample or two, reach for its neighbour, so that the line does not break up
+        low[1:], high[1:] = np.minimum(low[1:], high[:-1]), np.maximum(high[1:], low[:-1])
+        columns_heard = slice(strip.left, strip.left + found.shape[1])
+        colour = SPEAKERS[speaker % len(SPEAKERS)]
+        for under, over, shade in ((low, high, _pale(colour)), (np.maximum(low, -rms), np.minimum(high, rms), colour)):
+            inked = (rows > middle - over - px(1)) & (rows < middle - under + px(1))
+            canvas.pixels[top:bottom, columns_heard][inked] = shade
+        canvas.row_label(middle, names[speaker])
+
+
+def _draw_axis(canvas: Canvas) -> None:
+    strip, top, px = canvas.layout.strip, canvas.layout.axis_top, canvas.px
+    canvas.box(strip.left, top, strip.right, top + px(2), FAINT)
+    for x, text in _ticks(canvas):
+        canvas.box(x, top + px(2), x + px(2), top + px(10), FAINT)
+        canvas.text(x, top + px(14), text, FAINT, anchor="ma")
+    canvas.row_label(top + px(30), "time", FAINT)
+
+
+def _ticks(canvas: Canvas) -> list[tuple[int, str]]:
+    """Column and words of each tick: the finest round step that keeps the words apart."""
+    strip = canvas.layout.strip
+    steps = itertools.chain(_TICK_FRAMES, (3600 * FPS * 2**power for power in itertools.count(1)))
+    step = next(frames for frames in steps if frames * strip.columns_per_frame >= canvas.px(120))
+    frames = range(0, strip.end + 1, step)
+    return [(strip.x(frame), clock(frame) if step < FPS else clock(frame).split(".")[0]) for frame in frames]
+
+
+def _draw_overview(canvas: Canvas, plan: Plan) -> None:
+    """A long plan in one strip. Where single windows are too thin to see, groups of k in two shades."""
+    layout, strip, px = canvas.layout, canvas.layout.strip, canvas.px
+    if layout.overview is None:
+        return
+    top, bottom = layout.overview
+    windows = plan.windows
+    each = (strip.right - strip.left) / len(windows)
+    sizes = (digit * 10**power for power in itertools.count() for digit in (1, 2, 5))
+    group = next(size for size in sizes if size * each >= px(110))
+    numbered = [0, *range(group - 1, len(windows), group)]  # windows 1, k, 2k, ...
+    if each >= px(_NARROWEST_BAR):
+        half = (bottom - top - px(4)) // 2
+        rows = (top, top + half), (bottom - half, bottom)
+        # all pinned parts first: where over half a window is pinned they reach into new frames of the same row
+        for part, colour in (("pinned", PINNED), ("new", NEW)):
+            for window in windows:
+                begin, end = (window.start, window.output[0]) if part == "pinned" else window.output
+                upper, lower = rows[window.index % 2]
+                canvas.box(strip.x(begin), upper, strip.x(end), lower, colour)
+        upper, lower = rows[windows[-1].index % 2]
+        canvas.box(strip.x(plan.frames), upper, strip.x(plan.audio_frames), lower, CUT)
+    else:
+        canvas.box(strip.left, top, strip.x(plan.frames), bottom, NEW)
+        for begin, end in itertools.zip_longest(numbered[1::2], numbered[2::2]):
+            right = strip.x(windows[end].output[0]) if end is not None else strip.x(plan.frames)
+            canvas.box(strip.x(windows[begin].output[0]), top, right, bottom, NEW_PALE)
+        canvas.box(strip.x(plan.frames), top, strip.x(plan.audio_frames), bottom, CUT)
+    for index in numbered:
+        x = strip.x(windows[index].output[0])
+        canvas.box(x, bottom, x + px(2), bottom + px(10), FAINT)
+        canvas.text(x, bottom + px(14), f"{index + 1:,}", FAINT, anchor="ma")
+    canvas.row_label((top + bottom) / 2, "windows")
+
+
+def _draw_bars(canvas: Canvas, plan: Plan) -> None:
+    """Each window: pinned frames, new frames, cut frames; number and length inside."""
+    if canvas.layout.overview is not None:
+        _caption_enlarged(canvas, len(plan.windows))
+    for bar in canvas.layout.bars:
+        begin, start, stop, end = _columns(bar)
+        canvas.box(start, bar.top, stop, bar.bottom, NEW)
+        canvas.hatch(begin, bar.top, start, bar.bottom, PINNED)
+        canvas.hatch(stop, bar.top, end, bar.bottom, CUT, crossed=True)
+    _write_in_bars(canvas)
+
+
+def _caption_enlarged(canvas: Canvas, total: int) -> None:
+    """Which windows are enlarged, and the time at which the new frames of each begin."""
+    layout, px = canvas.layout, canvas.px
+    top, bottom = layout.bars[0].top, max(bar.bottom for bar in layout.bars)
+    for bars, words in ((layout.bars[:3], "windows 1 to 3"), (layout.bars[3:], f"windows {total - 1:,} and {total:,}")):
+        canvas.text(bars[0].strip.left, top - px(12), words, FAINT, anchor="ld")
+        free = 0.0
+        for bar in bars:
+            x = bar.strip.x(bar.window.output[0])
+            if x < free:  # windows of few new frames: not every one has room for its time
+                continue
+            time = clock(bar.window.output[0])
+            left = min(x, layout.width - px(8) - canvas.text_width(time))
+            canvas.box(x, bar.bottom, x + px(2), bottom + px(14), FAINT)
+            canvas.text(left, bottom + px(18), time, FAINT)
+            free = left + canvas.text_width(time) + px(12)
+    gap = (layout.bars[2].strip.right + layout.bars[3].strip.left) / 2
+    canvas.text(gap, (top + bottom) / 2, "...", FAINT, size=TITLE, anchor="mm")
+
+
+def _columns(bar: Bar) -> tuple[int, int, int, int]:
+    """Pixel columns where the bar's pinned, new and cut frames begin, and where the bar ends."""
+    (begin, end), (start, stop) = bar.window.audio, bar.window.output
+    return bar.strip.x(begin), bar.strip.x(start), bar.strip.x(stop), bar.strip.x(end)
+
+
+def _write_in_bars(canvas: Canvas) -> None:
+    """Number and length in every bar, in the longest wording that fits all of them. Names the row too.
+
+    Where none fits into the new frames, text lies over the pinned ones; where none fits the bars, there is none.
+    """
+    bars, px = canvas.layout.bars, canvas.px
+    height = bars[0].bottom - bars[0].top
+    wordings: tuple[Callable[[Window], list[str]], ...] = (
+        lambda window: [f"window {window.index + 1:,}", count(window.length, "frame")],
+        lambda window: [f"{window.index + 1:,}", count(window.length, "frame")],
+        lambda window: [f"{window.index + 1:,}", f"{window.length}"],
+        lambda window: [f"{window.index + 1:,}"],
+        lambda window: [],
+    )
+    tries = [*itertools.product((False, True), wordings[:-1]), (False, wordings[-1])]
+    for whole, wording in tries:
+        texts = [wording(bar.window) for bar in bars]
+        widths = [max(map(canvas.text_width, text)) + px(8) if text else 0.0 for text in texts]
+        rooms = [_room(bar, whole) for bar in bars]
+        if height >= px(34) * len(texts[0]) and all(room >= width for room, width in zip(rooms, widths, strict=True)):
+            break
+    for bar, text, width in zip(bars, texts, widths, strict=True):
+        _write_in_bar(canvas, bar, text, width)
+    if wording is wordings[2]:  # two bare numbers per bar: say beside the first what they are
+        for words, y in zip(("window", "frames"), _line_places(canvas, bars[0], 2), strict=True):
+            canvas.row_label(y, words)
+    else:
+        middle = (bars[0].top + max(bar.bottom for bar in bars)) / 2
+        canvas.row_label(middle, "windows" if canvas.layout.overview is None else "enlarged")
+
+
+def _room(bar: Bar, whole: bool) -> int:
+    """Columns for text: the new frames, or the whole bar, as always in a last window that is cut."""
+    begin, start, stop, end = _columns(bar)
+    return end - begin if whole or bar.window.cut else stop - start
+
+
+def _write_in_bar(canvas: Canvas, bar: Bar, text: Sequence[str], width: float) -> None:
+    """Lines in the middle of the new frames; where these are too narrow, of the bar, on a white plate."""
+    begin, start, stop, end = _columns(bar)
+    middle = (start + stop) / 2
+    if text and stop - start < width:
+        middle = (begin + end) / 2
+        left, right = round(middle - width / 2), round(middle + width / 2)
+        canvas.box(left, bar.top + canvas.px(3), right, bar.bottom - canvas.px(3), PAPER)
+    for words, y in zip(text, _line_places(canvas, bar, len(text)), strict=True):
+        canvas.text(middle, y, words, anchor="mm")
+
+
+def _line_places(canvas: Canvas, bar: Bar, lines: int) -> list[float]:
+    """Middle of each line of text in a bar."""
+    return [(bar.top + bar.bottom) / 2 + canvas.px(32) * (line - (lines - 1) / 2) for line in range(lines)]
+
+
+def _draw_legend(canvas: Canvas, plan: Plan) -> None:
+    top, px = canvas.layout.legend_top, canvas.px
+    x, side = px(24), px(28)
+    left_out = plan.requested_frames - plan.frames
+
+    def entry(words: str, colour: Colour, *, hatched: bool = True, crossed: bool = False) -> None:
+        nonlocal x
+        if hatched:
+            canvas.hatch(x, top, x + side, top + side, colour, crossed=crossed)
+        else:
+            canvas.box(x, top, x + side, top + side, colour)
+        canvas.text(x + side + px(10), top + side / 2, words, anchor="lm")
+        x += side + px(10) + round(canvas.text_width(words)) + px(40)
+
+    entry("new frames", NEW, hatched=False)
+    if len(plan.windows) > 1:
+        entry(f"pinned: the last {plan.motion_frames} of the window before", PINNED)
+    if plan.surplus_frames:
+        entry(f"cut: {count(plan.surplus_frames, 'frame')} past the end", CUT, crossed=True)
+    if left_out:
+        entry(f"left out: {count(left_out, 'frame')} of the audio", LEFT_OUT)
+
+
+def _rms(samples: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(samples))))  # not np.dot: its threads cost more than the sum
+
+
+def _pale(colour: Colour) -> Colour:
+    red, green, blue = (255 - (255 - part) * 2 // 5 for part in colour)
+    return red, green, blue
+
+
+def _default_labels(speakers: int) -> list[str]:
+    return ["speech"] if speakers == 1 else [f"speaker {number}" for number in range(1, speakers + 1)]
+
+
+def _check(tracks: Sequence[np.ndarray], rate_hz: Any, width: Any, names: Sequence[str]) -> None:
+    for number, track in enumerate(tracks, 1):
+        if track.ndim != 1 or track.dtype.kind not in "fiu":
+            raise LongTalkError(
+                f"waveform {number} of the plan picture",
+                expected="mono samples [N] of real numbers",
+                actual=f"shape {list(track.shape)} of {track.dtype}",
+                action="Mix its channels down to one first",
+            )
+    if not rate_hz >= 1:
+        raise LongTalkError(
+            "audio sample rate", expected="1 Hz or more", actual=f"{rate_hz} Hz", action="Load the audio again"
+        )
+    if len(names) != len(tracks):
+        raise LongTalkError(
+            "labels of the plan picture",
+            expected=f"one per waveform, {len(tracks)}",
+            actual=str(len(names)),
+            action="Name every speaker, or none",
+        )
+    if not isinstance(width, int) or not MIN_WIDTH <= width <= MAX_WIDTH:
+        raise LongTalkError(
+            "width of the plan picture",
+            expected=f"{MIN_WIDTH} to {MAX_WIDTH} pixels",
+            actual=repr(width),
+            action=f"Use {BASE_WIDTH}",
+        )

@@ -1,0 +1,83 @@
+"""A surface to draw the plan's picture on: boxes and hatching with numpy, text with Pillow."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from ..errors import LongTalkError
+from .picture_layout import Layout
+
+Colour = tuple[int, int, int]
+
+PAPER: Colour = (255, 255, 255)
+INK: Colour = (32, 32, 32)
+FAINT: Colour = (96, 96, 96)
+
+TITLE, BODY = 42, 28  # font sizes at width 1600
+
+
+class Canvas:
+    """Boxes and hatching go straight onto an array; texts are kept and laid over all of it at the end."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.px = layout.px
+        self.pixels = np.full((layout.height, layout.width, 3), PAPER, np.uint8)
+        self._texts: list[tuple[tuple[float, float], str, int, Colour, str]] = []
+
+    def box(self, left: int, top: int, right: int, bottom: int, colour: Colour) -> None:
+        """Fill columns [left, right) of rows [top, bottom)."""
+        self.pixels[top:bottom, left:right] = colour
+
+    def hatch(self, left: int, top: int, right: int, bottom: int, colour: Colour, *, crossed: bool = False) -> None:
+        """Fill and lay white diagonals over it. They run on one grid, so neighbouring parts join up."""
+        self.box(left, top, right, bottom, colour)
+        period, line = max(self.px(12), 4), max(self.px(3), 1)
+        rows, columns = np.ogrid[top:bottom, left:right]
+        white = (rows + columns) % period < line
+        if crossed:
+            white |= (rows - columns) % period < line
+        self.pixels[top:bottom, left:right][white] = PAPER
+
+    def text(
+        self, x: float, y: float, text: str, colour: Colour = INK, *, size: int = BODY, anchor: str = "la"
+    ) -> None:
+        """Keep a text for the end. The anchor is Pillow's: horizontal l, m, r; vertical a (top), m (middle)."""
+        self._texts.append(((x, y), text, self.px(size), colour, anchor))
+
+    def row_label(self, y: float, text: str, colour: Colour = INK) -> None:
+        """A name left of the timeline, shortened to fit there."""
+        left, room = self.px(24), self.layout.strip.left - self.px(36)
+        if self.text_width(text) > room:
+            while text and self.text_width(text + "...") > room:
+                text = text[:-1]
+            text += "..."
+        self.text(left, y, text, colour, anchor="lm")
+
+    def text_width(self, text: str) -> float:
+        return _font(self.px(BODY)).getlength(text)
+
+    def finish(self) -> np.ndarray:
+        """The picture as uint8 [H, W, 3]."""
+        image = Image.fromarray(self.pixels)
+        draw = ImageDraw.Draw(image)
+        for place, text, pixels, colour, anchor in self._texts:
+            draw.text(place, text, font=_font(pixels), fill=colour, anchor=anchor)
+        return np.array(image)
+
+
+@lru_cache(maxsize=16)
+def _font(pixels: int) -> ImageFont.FreeTypeFont:
+    """Pillow's own scalable font, so that no font file is needed and every machine draws the same."""
+    font = ImageFont.load_default(size=pixels)
+    if not isinstance(font, ImageFont.FreeTypeFont):
+        raise LongTalkError(
+            "Pillow",
+            expected="a build with FreeType",
+            actual="one without",
+            action="Install Pillow from its wheel: pip install --force-reinstall Pillow",
+        )
+    return font

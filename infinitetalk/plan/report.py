@@ -1,0 +1,87 @@
+"""The plan in words, for a text node or a log."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from .windows import FPS, Plan, PlanMode, Window
+
+_LINES_AT_EACH_END = 20
+"""A plan of more than twice as many windows is shortened in the middle."""
+
+
+def plan_report(plan: Plan) -> str:
+    """Totals first, then a line per window. Plain text; times are m:ss.ff with hundredths of a second.
+
+    Frame intervals are half-open and the table says so. One frame is 0.04 s, so every time is exact.
+    """
+    return "\n".join([*_totals(plan), "", *_table(plan)])
+
+
+def clock(frames: int) -> str:
+    """A frame number as m:ss.ff (hundredths), exact at 25 fps."""
+    seconds, rest = divmod(frames, FPS)
+    return f"{seconds // 60}:{seconds % 60:02d}.{rest * 100 // FPS:02d}"
+
+
+def count(number: int, noun: str) -> str:
+    """A number with its noun: "1 window", "1,250 windows"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def _totals(plan: Plan) -> Iterator[str]:
+    pinned = sum(window.pinned for window in plan.windows)
+    windows = count(len(plan.windows), "window")
+    yield f"{count(plan.frames, 'frame')}, {_seconds(plan.frames)} at {FPS} fps, in {windows}"
+    yield f"Mode {plan.mode.value}: window {plan.window_frames} frames, motion {plan.motion_frames} frames"
+    yield f"Lengths: {_lengths(plan.windows)}"
+    overhead = 100 * (plan.sampled_frames - plan.frames) / plan.frames
+    extra = f"{overhead:.1f} % more than come out: {pinned:,} pinned again, {plan.surplus_frames:,} cut"
+    yield f"Sampled: {count(plan.sampled_frames, 'frame')}" + (f" ({extra})" if overhead else ", all of which come out")
+    missing = plan.requested_frames - plan.frames
+    if missing:
+        yield (
+            f"Left out: the last {count(missing, 'frame')} ({_seconds(missing)}) of the "
+            f"{plan.requested_frames:,} the audio needs"
+        )
+    elif plan.mode is PlanMode.ALIGNED_DOWN:
+        yield "Left out: nothing, the audio fills its windows"
+    if plan.surplus_frames:
+        yield (
+            f"Surplus: the last window runs {count(plan.surplus_frames, 'frame')} "
+            f"({_seconds(plan.surplus_frames)}) past the end; they are cut"
+        )
+
+
+def _table(plan: Plan) -> Iterator[str]:
+    end = plan.windows[0].output[1]
+    yield f"Frames are counted from 0; [0, {end}) is 0 up to and without {end}."
+    yield f"{'window':>6}  {'frames':<18}  {'time':<19}  {'length':>6}  {'pinned':>6}  {'cut':>3}"
+    windows = plan.windows
+    if len(windows) <= 2 * _LINES_AT_EACH_END:
+        yield from map(_line, windows)
+        return
+    middle = windows[_LINES_AT_EACH_END:-_LINES_AT_EACH_END]
+    yield from map(_line, windows[:_LINES_AT_EACH_END])
+    yield f"  ... windows {middle[0].index + 1:,} to {middle[-1].index + 1:,}: {_lengths(middle)} ..."
+    yield from map(_line, windows[-_LINES_AT_EACH_END:])
+
+
+def _line(window: Window) -> str:
+    start, end = window.output
+    frames = f"[{start:,}, {end:,})"
+    time = f"{clock(start)} - {clock(end)}"
+    return f"{window.index + 1:>6,}  {frames:<18}  {time:<19}  {window.length:>6}  {window.pinned:>6}  {window.cut:>3}"
+
+
+def _lengths(windows: Sequence[Window]) -> str:
+    """How many windows of which length, in the order in which they come: "3 of 81 and 3 of 77 frames"."""
+    counts = Counter(window.length for window in windows)
+    return " and ".join(f"{number:,} of {length}" for length, number in counts.items()) + " frames"
+
+
+def _seconds(frames: int) -> str:
+    """Exact seconds; from a minute on also as m:ss.ff."""
+    text = f"{frames / FPS:.2f} s"
+    return f"{text} ({clock(frames)})" if frames >= 60 * FPS else text

@@ -1,0 +1,261 @@
+"""Which frames each window samples, pins from the window before and keeps. Integers only.
+
+WAN's video VAE packs one first frame, then four frames per latent, so every length is 4n+1. A later window
+pins the last m frames of the window before it, so it brings its length minus m new frames. N windows that
+cover S frames therefore sample S + (N-1)*m frames: the count is smallest when N is, and then fixed. What is
+left to choose is how to deal them out. Attention is quadratic in the length, so even shares cost the least.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from bisect import bisect_right
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from ..errors import LongTalkError
+
+FPS = 25
+"""Frames per second the model was trained on."""
+
+VAE_STEP = 4
+"""Frames per latent after the first one (WAN 2.1 VAE, temporal stride)."""
+
+_FLOAT_SLACK_FRAMES = 1e-6
+"""40 ns: far above the rounding error of a double, far below one sample at 192 kHz (0.00013 frames)."""
+
+
+class PlanMode(str, Enum):
+    """How the windows are laid over the requested frames."""
+
+    EXACT = "exact"
+    """Fewest windows, even lengths, at most 3 surplus frames."""
+    ALIGNED_DOWN = "aligned_down"
+    """Full windows only; the end of the audio that does not fill one is left out."""
+    ALIGNED_UP = "aligned_up"
+    """Full windows only; the last one reaches past the audio and is cut."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """One pass of the sampler. All intervals are half-open, in frames of the timeline."""
+
+    index: int
+    start: int
+    """First frame sampled; the window's audio starts there too."""
+    length: int
+    """Frames sampled, 4n+1."""
+    pinned: int
+    """Leading frames taken from the end of the window before; 0 in the first window."""
+    cut: int
+    """Trailing frames thrown away; 0 in all but the last window."""
+
+    @property
+    def audio(self) -> tuple[int, int]:
+        """Audio frames [start, end) the window listens to: one per frame sampled."""
+        return self.start, self.start + self.length
+
+    @property
+    def output(self) -> tuple[int, int]:
+        """Frames [start, end) of the finished video that come from this window."""
+        return self.start + self.pinned, self.start + self.length - self.cut
+
+    @property
+    def latents(self) -> int:
+        """Latent frames sampled: one for the first frame, one per four after it."""
+        return (self.length - 1) // VAE_STEP + 1
+
+    @property
+    def pinned_latents(self) -> int:
+        """Leading latents held fixed: the motion frames, or the reference (1) in the first window."""
+        return (self.pinned - 1) // VAE_STEP + 1 if self.pinned else 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All windows of one video. The windows' output intervals tile [0, frames) in order."""
+
+    requested_frames: int
+    """What the audio needs."""
+    frames: int
+    """What comes out; fewer than requested only in aligned_down."""
+    window_frames: int
+    motion_frames: int
+    mode: PlanMode
+    windows: tuple[Window, ...]
+
+    @property
+    def sampled_frames(self) -> int:
+        """Frames the sampler works on, pinned and cut ones included."""
+        return sum(window.length for window in self.windows)
+
+    @property
+    def surplus_frames(self) -> int:
+        """Frames sampled past the end and cut."""
+        return self.windows[-1].cut
+
+    @property
+    def audio_frames(self) -> int:
+        """End of the last window's audio interval: no window asks for a feature at or past it."""
+        return self.windows[-1].audio[1]
+
+    def window_at(self, frame: int) -> Window:
+        """The window whose output holds this frame of the finished video.
+
+        Raises:
+            LongTalkError: the frame is not in [0, frames).
+        """
+        if not 0 <= frame < self.frames:
+            raise LongTalkError(
+                "frame",
+                expected=f"0 to {self.frames - 1}",
+                actual=str(frame),
+                action=f"Name a frame of the video, which has {self.frames} frames",
+            )
+        return self.windows[bisect_right(self.windows, frame, key=lambda window: window.output[0]) - 1]
+
+
+def frames_for_samples(samples: int, rate_hz: int) -> int:
+    """Video frames that cover this many audio samples: ceil(samples * 25 / rate), in exact integers.
+
+    No samples need no frames. Raises LongTalkError for a negative count or a rate below 1 Hz.
+    """
+    example = "Load the audio again; its header may be damaged"
+    samples = _whole(samples, "audio samples", "0 or more", example)
+    rate_hz = _whole(rate_hz, "audio sample rate", "1 Hz or more", example)
+    if samples < 0:
+        raise LongTalkError("audio samples", expected="0 or more", actual=str(samples), action=example)
+    if rate_hz < 1:
+        raise LongTalkError("audio sample rate", expected="1 Hz or more", actual=f"{rate_hz} Hz", action=example)
+    return -(-samples * FPS // rate_hz)
+
+
+def frames_for_duration(seconds: float) -> int:
+    """Video frames that cover a duration: ceil(seconds * 25), where float error adds no frame.
+
+    10.68 s is 267 frames, although 10.68 * 25 may come out a hair above. A whole number within 40 ns counts as
+    met; one audio sample at 192 kHz is 130 times as long. Any positive duration needs at least one frame. Where
+    the sample count is known, :func:`frames_for_samples` needs no such allowance.
+
+    Raises:
+        LongTalkError: not a number, negative, infinite or NaN.
+    """
+    action = "Give the length of the audio in seconds, for example 10.68"
+    try:
+        value = float(seconds)
+    except (TypeError, ValueError, OverflowError):
+        value = math.nan
+    if not math.isfinite(value * FPS) or value < 0 or isinstance(seconds, (bool, str)):
+        raise LongTalkError("duration", expected="seconds, 0 or more", actual=repr(seconds), action=action)
+    exact = value * FPS
+    nearest = round(exact)
+    if abs(exact - nearest) <= _FLOAT_SLACK_FRAMES:
+        return max(nearest, 1) if value > 0 else 0
+    return math.ceil(exact)
+
+
+def plan_windows(
+    frames: int, window_frames: int = 81, motion_frames: int = 9, mode: PlanMode | str = PlanMode.EXACT
+) -> Plan:
+    """Lay windows of at most L = window_frames over T = frames, each pinning m = motion_frames of the one before.
+
+    exact: the fewest windows, N = 1 + ceil((T-L)/(L-m)). With S the smallest 4n+1 not below T, their lengths
+    add up to S + (N-1)*m, dealt evenly in steps of 4, longer ones first. At most 3 frames are cut.
+
+    aligned_down: T is lowered to the largest L + k*(L-m) not above it, below L to the largest 4n+1.
+
+    aligned_up: the N of exact, every window L long, the surplus cut from the last.
+
+    Raises:
+        LongTalkError: T below 1; L or m not 4n+1; m not below L; an unknown mode.
+    """
+    mode = _plan_mode(mode)
+    requested = _whole(frames, "frames", "1 or more", "Connect audio of at least 0.04 s, which is one frame")
+    if requested < 1:
+        raise LongTalkError(
+            "frames",
+            expected="1 or more",
+            actual=str(requested),
+            action="Connect audio of at least 0.04 s, which is one frame",
+        )
+    full, motion = _check_sizes(window_frames, motion_frames)
+    fresh = full - motion
+    kept = requested
+    if mode is PlanMode.ALIGNED_DOWN:
+        beyond = requested - full
+        kept = full + beyond // fresh * fresh if beyond >= 0 else (requested - 1) // VAE_STEP * VAE_STEP + 1
+    count = 1 if kept <= full else 1 - (full - kept) // fresh  # 1 + ceil((kept - full) / fresh)
+    lengths = [full] * count if mode is PlanMode.ALIGNED_UP else _even_lengths(kept, count, motion)
+    windows = []
+    start = 0
+    for index, length in enumerate(lengths):
+        end = start + length
+        cut = end - kept if index == count - 1 else 0
+        windows.append(Window(index, start, length, motion if index else 0, cut))
+        start = end - motion
+    return Plan(requested, kept, full, motion, mode, tuple(windows))
+
+
+def _even_lengths(frames: int, count: int, motion: int) -> list[int]:
+    """Lengths 4n+1 of `count` windows that cover `frames`, at most one VAE step apart, longer ones first.
+
+    In steps of 4: S = 4s+1, m = 4k+1 and lengths 4n+1 turn "sum of lengths = S + (N-1)m" into
+    "sum of n = s + (N-1)k", so the steps share out as whole numbers.
+    """
+    steps = -(-(frames - 1) // VAE_STEP) + (count - 1) * (motion // VAE_STEP)
+    share, longer = divmod(steps, count)
+    return [VAE_STEP * (share + (index < longer)) + 1 for index in range(count)]
+
+
+def _check_sizes(window_frames: int, motion_frames: int) -> tuple[int, int]:
+    """Both as plain ints, or a LongTalkError that names the nearest values that work."""
+    full = _whole(window_frames, "window frames", "a whole number 4n+1, at least 5", "Use 81, or 4n+1 below it")
+    if full < 5 or full % VAE_STEP != 1:
+        raise LongTalkError(
+            "window frames",
+            expected="4n+1 (5, 9, ... 77, 81, ...)",
+            actual=str(full),
+            action=f"Use {_nearest(full, 5, None)}",
+        )
+    expected = f"4n+1 (1, 5, 9, ...) below the {full} window frames"
+    motion = _whole(motion_frames, "motion frames", expected, "Use 9, or 1 for the shortest overlap")
+    if motion < 1 or motion >= full or motion % VAE_STEP != 1:
+        raise LongTalkError(
+            "motion frames",
+            expected=expected,
+            actual=str(motion),
+            action=f"Use {_nearest(motion, 1, full - VAE_STEP)}",
+        )
+    return full, motion
+
+
+def _nearest(value: int, lowest: int, highest: int | None) -> str:
+    """The valid lengths just below and just above a value, as words: "77 or 81"."""
+    below = (value - 1) // VAE_STEP * VAE_STEP + 1
+    near = (max(length, lowest) for length in (below, below + VAE_STEP))
+    return " or ".join(str(length) for length in sorted({min(n, highest) if highest is not None else n for n in near}))
+
+
+def _whole(value: Any, what: str, expected: str, action: str) -> int:
+    """A plain int from any integer type (numpy's too), or a LongTalkError. True and 81.0 are not counts."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return operator.index(value)
+    except TypeError:
+        raise LongTalkError(what, expected=expected, actual=repr(value), action=action) from None
+
+
+def _plan_mode(mode: PlanMode | str) -> PlanMode:
+    try:
+        return PlanMode(mode)
+    except ValueError:
+        names = [known.value for known in PlanMode]
+        raise LongTalkError(
+            "plan mode",
+            expected=" or ".join(names),
+            actual=repr(mode),
+            action=f"Choose {names[0]}, unless you follow a table of aligned frame counts",
+        ) from None

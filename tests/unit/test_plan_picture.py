@@ -1,0 +1,393 @@
+"""The picture of a plan: colours where the intervals say, text that never overlaps, any sound."""
+
+from __future__ import annotations
+
+import tracemalloc
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageDraw
+
+from longtalk.infinitetalk.errors import LongTalkError
+from longtalk.infinitetalk.plan import picture
+from longtalk.infinitetalk.plan.picture import CUT, LEFT_OUT, NEW, NEW_PALE, PINNED, SPEAKERS, draw_plan, envelope
+from longtalk.infinitetalk.plan.picture_canvas import BODY, INK, PAPER, Canvas, _font
+from longtalk.infinitetalk.plan.picture_layout import STAIRCASE_WINDOWS, Layout, lay_out
+from longtalk.infinitetalk.plan.windows import Plan, PlanMode, plan_windows
+
+RATE = 16_000
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+
+def hum(frames: int, rate_hz: int = RATE, seed: int = 0) -> np.ndarray:
+    """A tone in slow swells with a little noise, float32 [N], as long as the frames."""
+    time = np.arange(frames * rate_hz // 25, dtype=np.float32) / rate_hz
+    noise = np.random.default_rng(seed).standard_normal(len(time)).astype(np.float32)
+    return np.sin(2 * np.pi * 140 * time) * (0.5 + 0.4 * np.sin(2 * np.pi * time)) + 0.02 * noise
+
+
+def columns_of(pixels: np.ndarray, rows: tuple[int, int], colour: tuple[int, int, int]) -> list[int]:
+    """Columns in which the colour occurs within rows [top, bottom)."""
+    hit = (pixels[rows[0] : rows[1]] == colour).all(axis=2).any(axis=0)
+    return np.flatnonzero(hit).tolist()
+
+
+def timeline(pixels: np.ndarray, layout: Layout) -> tuple[int, int]:
+    """First column and number of columns of the time axis, measured on the picture."""
+    line = np.flatnonzero((pixels[layout.axis_top] != PAPER).any(axis=1))
+    assert (np.diff(line) == 1).all()
+    return int(line[0]), len(line)
+
+
+# ---------------------------------------------------------------- what comes back
+
+
+@pytest.mark.parametrize("speakers", [0, 1, 2, 3, 4, 5])
+@pytest.mark.parametrize("frames", [1, 75, 267, 4500])
+def test_size_and_type(frames: int, speakers: int) -> None:
+    waveforms = [hum(frames, seed=seed) for seed in range(speakers)]
+    pixels = draw_plan(plan_windows(frames), waveforms, RATE)
+    assert pixels.dtype == np.uint8
+    assert pixels.shape[1:] == (1600, 3)
+    assert pixels.flags.c_contiguous
+    assert 300 < pixels.shape[0] < 1200
+
+
+def test_the_same_input_gives_the_same_picture_and_is_left_alone() -> None:
+    waveform = hum(267)
+    kept = waveform.copy()
+    first, second = (draw_plan(plan_windows(267), [waveform, waveform[::-1]], RATE) for _ in range(2))
+    assert (first == second).all()
+    assert (waveform == kept).all()
+
+
+@pytest.mark.parametrize("width", [400, 641, 800, 3200, 8000])
+def test_everything_scales_with_the_width(width: int) -> None:
+    plan = plan_windows(427)
+    pixels = draw_plan(plan, [hum(427)], RATE, width=width)
+    base = draw_plan(plan, [hum(427)], RATE)
+    assert pixels.shape[1] == width
+    assert pixels.shape[0] == pytest.approx(base.shape[0] * width / 1600, abs=8)
+
+
+# ---------------------------------------------------------------- colours lie where the intervals say
+
+
+@pytest.mark.parametrize(
+    ("frames", "full", "motion", "mode"),
+    [
+        (1, 81, 9, "exact"),
+        (1, 81, 9, "aligned_up"),
+        (75, 81, 9, "exact"),
+        (267, 81, 9, "exact"),
+        (175, 81, 9, "aligned_up"),
+        (425, 81, 9, "aligned_down"),
+        (1500, 81, 9, "exact"),
+        (500, 81, 49, "exact"),
+        (200, 81, 73, "exact"),
+    ],
+)
+def test_a_short_plan_shows_every_window(frames: int, full: int, motion: int, mode: str) -> None:
+    plan = plan_windows(frames, full, motion, mode)
+    pixels = draw_plan(plan, [hum(frames)], RATE)
+    layout = lay_out(plan, 1)
+    left, columns = timeline(pixels, layout)
+    extent = max(plan.audio_frames, frames)
+
+    def span(start: int, end: int) -> list[int]:
+        return list(range(left + round(start * columns / extent), left + round(end * columns / extent)))
+
+    assert [bar.window for bar in layout.bars] == list(plan.windows)
+    rows = {(bar.top, bar.bottom) for bar in layout.bars}
+    for row in rows:
+        windows = [bar.window for bar in layout.bars if (bar.top, bar.bottom) == row]
+        new = [x for window in windows for x in span(*window.output)]
+        pinned = [x for window in windows for x in span(window.start, window.output[0])]
+        cut = [x for window in windows for x in span(window.output[1], window.audio[1])]
+        assert columns_of(pixels, row, NEW) == new
+        assert columns_of(pixels, row, PINNED) == pinned
+        assert columns_of(pixels, row, CUT) == cut
+        # nothing is drawn beside the bars, and so two bars of a row never overlap either
+        beside = np.setdiff1d(np.arange(left, left + columns), new + pinned + cut)
+        assert (pixels[row[0] : row[1], beside] == PAPER).all()
+    tops, bottoms = zip(*sorted(rows), strict=True)
+    assert all(bottom < top for bottom, top in zip(bottoms, tops[1:], strict=False))
+    assert columns_of(pixels, layout.waves[0], LEFT_OUT) == span(plan.frames, frames)
+
+
+def test_windows_alternate_between_two_rows() -> None:
+    tops = [bar.top for bar in lay_out(plan_windows(1500), 1).bars]
+    assert len(set(tops)) == 2
+    assert tops[::2] == tops[:1] * 11
+    assert tops[1::2] == tops[1:2] * 10
+
+
+def test_a_plan_of_some_dozen_windows_shows_each_of_them_small() -> None:
+    plan = plan_windows(4500)
+    pixels = draw_plan(plan, [hum(4500)], RATE)
+    layout = lay_out(plan, 1)
+    assert layout.overview is not None
+    left, columns = timeline(pixels, layout)
+    top, bottom = layout.overview
+    for row, parity in (((top, top + 8), 0), ((bottom - 8, bottom), 1)):
+        expected = [
+            x
+            for window in plan.windows[parity::2]
+            for x in range(*(left + round(frame * columns / plan.audio_frames) for frame in window.output))
+        ]
+        assert columns_of(pixels, row, NEW) == expected
+        assert 0 < len(columns_of(pixels, row, PINNED)) < len(expected)
+
+
+def test_an_hour_shows_groups_and_enlarges_both_ends() -> None:
+    plan = plan_windows(90_000, mode="aligned_up")
+    waveform = np.zeros(57_600_000, np.float32)
+    waveform[28_800_000:] = 0.5
+    tracemalloc.start()
+    try:
+        pixels = draw_plan(plan, [waveform], RATE)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 40e6  # bytes; a copy of the samples would take 230e6
+
+    layout = lay_out(plan, 1)
+    left, columns = timeline(pixels, layout)
+    assert layout.overview is not None
+    full, pale = (columns_of(pixels, layout.overview, colour) for colour in (NEW, NEW_PALE))
+    joints = [plan.windows[number - 1].output[0] for number in range(100, 1250, 100)]
+    edges = [left + round(frame * columns / plan.audio_frames) for frame in (0, *joints, plan.frames)]
+    groups = [list(range(start, end)) for start, end in pairwise(edges)]
+    assert full == [x for group in groups[::2] for x in group]
+    assert pale == [x for group in groups[1::2] for x in group]
+
+    assert [bar.window.index + 1 for bar in layout.bars] == [1, 2, 3, 1249, 1250]
+    first, last = layout.bars[0], layout.bars[-1]
+    assert len(columns_of(pixels[:, : layout.bars[3].strip.left], (last.top, last.bottom), CUT)) == 0
+    scale = (first.strip.right - first.strip.left) / (first.strip.end - first.strip.start)
+    assert len(columns_of(pixels, (last.top, last.bottom), CUT)) == pytest.approx(9 * scale, abs=1)
+    assert len(columns_of(pixels, (last.top, last.bottom), PINNED)) == pytest.approx(2 * 9 * scale, abs=2)
+
+    speech = columns_of(pixels, layout.waves[0], SPEAKERS[0])
+    middle = (layout.waves[0][0] + layout.waves[0][1]) // 2
+    loud = columns_of(pixels, (layout.waves[0][0], middle - 8), SPEAKERS[0])
+    end = left + round(90_000 * columns / plan.audio_frames)
+    assert speech == list(range(left, end))  # silence is a line
+    assert loud[0] == pytest.approx(left + 45_000 * columns / plan.audio_frames, abs=1)
+    assert loud[-1] == end - 1
+
+
+def test_the_strip_of_a_long_plan_ends_with_the_video() -> None:
+    plan = plan_windows(81 + 1120 * 72 + 50, mode="aligned_down")
+    pixels = draw_plan(plan, [np.zeros(10)], RATE)
+    layout = lay_out(plan, 1)
+    left, columns = timeline(pixels, layout)
+    assert layout.overview is not None
+    end = left + round(plan.frames * columns / plan.requested_frames)
+    assert end < left + columns
+    assert columns_of(pixels, layout.overview, NEW_PALE)[-1] == end - 1
+    assert columns_of(pixels, layout.waves[0], LEFT_OUT) == list(range(end, left + columns))
+
+
+# ---------------------------------------------------------------- waveforms
+
+
+def test_a_burst_shows_at_its_time_and_on_its_speakers_row() -> None:
+    plan = plan_windows(225)
+    quiet, loud = np.zeros((2, 9 * RATE), np.float32)
+    quiet[2 * RATE : 3 * RATE : 2] = -0.25  # swings between 0 and -0.25
+    loud[5 * RATE : 7 * RATE : 2] = 0.5
+    pixels = draw_plan(plan, [quiet, loud], RATE)
+    layout = lay_out(plan, 2)
+    left, columns = timeline(pixels, layout)
+    heights = []
+    for (top, bottom), colour, (start_s, end_s) in zip(layout.waves, SPEAKERS[:2], ((2, 3), (5, 7)), strict=True):
+        middle = (top + bottom) // 2
+        ink = (pixels[top:bottom] == colour).all(axis=2)
+        away = np.flatnonzero(ink.sum(axis=0) > 4)  # more than the line of silence
+        assert away[0] == pytest.approx(left + columns * start_s / 9, abs=1)
+        assert away[-1] == pytest.approx(left + columns * end_s / 9, abs=2)
+        up = ink[: middle - top - 2].any(axis=1).sum()
+        down = ink[middle - top + 2 :].any(axis=1).sum()
+        assert (down == 0) == (start_s == 5)  # the burst above zero goes up, the one below down
+        assert (up == 0) == (start_s == 2)
+        heights.append(up + down)
+    assert heights[0] / heights[1] == pytest.approx(0.5, abs=0.05)  # one scale for both
+    # in full colour up to the RMS, which for half the samples at the peak is peak / sqrt(2)
+    assert heights[1] == pytest.approx((layout.waves[1][1] - layout.waves[1][0]) / 2 / 2**0.5, abs=3)
+
+
+SOUNDS = {
+    "nothing": np.zeros(0, np.float32),
+    "one sample": np.ones(1, np.float32),
+    "silence": np.zeros(170_880, np.float32),
+    "16 bit": (hum(267) * 20_000).astype(np.int16),
+    "8 bit": (128 + hum(267) * 100).astype(np.uint8),
+    "half": hum(267).astype(np.float16),
+    "double": hum(267).astype(np.float64),
+    "every other sample": np.repeat(hum(267), 2)[::2],
+    "too long": hum(600),
+    "beyond full scale": hum(267) * 40,
+    "nearly silent": hum(267) * np.float32(1e-30),
+    "all nan": np.full(170_880, np.nan, np.float32),
+    "infinite": np.full(170_880, np.inf, np.float32),
+    "nan and inf inside": np.where(np.arange(170_880) % 5000 == 7, np.nan, hum(267)),
+}
+
+
+@pytest.mark.parametrize("name", SOUNDS)
+@pytest.mark.parametrize("frames", [1, 267])
+def test_any_sound_can_be_drawn(name: str, frames: int) -> None:
+    sound = SOUNDS[name]
+    plan = plan_windows(frames)
+    pixels = draw_plan(plan, [sound], RATE)
+    layout = lay_out(plan, 1)
+    drawn = columns_of(pixels, layout.waves[0], SPEAKERS[0])
+    left, columns = timeline(pixels, layout)
+    heard = min(len(sound) * 25 / RATE, plan.audio_frames)
+    assert len(drawn) == pytest.approx(columns * heard / plan.audio_frames, abs=1)
+    assert drawn == list(range(left, left + len(drawn)))
+
+
+def test_bad_samples_spoil_only_themselves() -> None:
+    clean, spoilt = hum(267), hum(267)
+    spoilt[10_000] = np.nan
+    edges = np.arange(0, 170_881, 30)
+    expected, found = envelope(clean, edges), envelope(spoilt, edges)
+    column = 10_000 // 30  # the chunk with the NaN
+    others = np.arange(len(edges) - 1) != column
+    assert (found[:, others] == expected[:, others]).all()
+    assert np.isfinite(found).all()
+    assert found[1, column] > 0  # the extremes of its chunk are still known
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 500), st.lists(st.integers(0, 600), min_size=2, max_size=40).map(sorted))
+def test_envelope_against_plain_loops(samples: int, edges: list[int]) -> None:
+    sound = np.random.default_rng(samples).standard_normal(samples).astype(np.float32)
+    found = envelope(sound, np.array(edges))
+    chunks = [sound[a : max(a + 1, b)] for a, b in pairwise(edges) if a < samples]
+    assert found.shape == (3, len(chunks))
+    for column, chunk in enumerate(chunks):
+        assert found[:, column] == pytest.approx([chunk.min(), chunk.max(), np.sqrt(np.mean(chunk**2))], rel=1e-5)
+
+
+# ---------------------------------------------------------------- text
+
+
+@pytest.fixture
+def text_boxes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[float, ...]]]:
+    """Every text of the pictures drawn in a test, with the box it covers."""
+    boxes: list[tuple[str, tuple[float, ...]]] = []
+    finish = Canvas.finish
+
+    def record(self: Canvas) -> np.ndarray:
+        pen = ImageDraw.Draw(Image.new("RGB", (8, 8)))
+        boxes.clear()
+        for place, text, size, _, anchor in self._texts:
+            boxes.append((text, pen.textbbox(place, text, font=_font(size), anchor=anchor)))
+        return finish(self)
+
+    monkeypatch.setattr(picture.Canvas, "finish", record)
+    return boxes
+
+
+def check_texts(boxes: list[tuple[str, tuple[float, ...]]], pixels: np.ndarray) -> None:
+    assert boxes
+    for text, (left, top, right, bottom) in boxes:
+        assert 0 <= left < right <= pixels.shape[1], text
+        assert 0 <= top < bottom <= pixels.shape[0], text
+    for place, (text, box) in enumerate(boxes):
+        for other, rival in boxes[place + 1 :]:
+            apart = box[2] <= rival[0] or rival[2] <= box[0] or box[3] <= rival[1] or rival[3] <= box[1]
+            assert apart, f"{text!r} at {box} overlaps {other!r} at {rival}"
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> Plan:
+    steps = draw(st.integers(1, 50))
+    motion = 4 * draw(st.integers(0, steps - 1)) + 1
+    full = 4 * steps + 1
+    # few windows, some dozens, or thousands
+    windows = draw(st.one_of(st.integers(1, 30), st.integers(31, 400), st.integers(401, 5000)))
+    frames = max(1, full + (windows - 1) * (full - motion) - draw(st.integers(0, full - motion - 1)))
+    return plan_windows(frames, full, motion, draw(st.sampled_from(PlanMode)))
+
+
+def test_no_text_overlaps_another_or_leaves_the_picture(text_boxes: list[tuple[str, tuple[float, ...]]]) -> None:
+    @settings(max_examples=150, deadline=None, database=None)
+    @given(plans(), st.integers(0, 4), st.sampled_from((640, 1600, 2400)))
+    def check(plan: Plan, speakers: int, width: int) -> None:
+        pixels = draw_plan(plan, [np.zeros(0)] * speakers, RATE, width=width)
+        check_texts(text_boxes, pixels)
+
+    check()
+
+
+def test_the_first_and_the_longest_plans_in_words(text_boxes: list[tuple[str, tuple[float, ...]]]) -> None:
+    draw_plan(plan_windows(267), [hum(267)] * 2, RATE, labels=["Ann", "Bartholomew the Great"])
+    texts = [text for text, _ in text_boxes]
+    assert texts[0].split("   |   ") == ["267 frames", "10.68 s", "4 windows"]
+    assert texts[1].split("   |   ") == ["mode exact", "window 81 frames", "motion 9 frames", "296 frames sampled"]
+    for expected in ("Ann", "Bartholo...", "0:00", "0:10", "window 1", "77 frames", "window 4", "73 frames"):
+        assert expected in texts
+    assert "cut: 2 frames past the end" in texts
+    assert "pinned: the last 9 of the window before" in texts
+
+    draw_plan(plan_windows(90_000), [np.zeros(10)], RATE)
+    texts = [text for text, _ in text_boxes]
+    assert texts[0].split("   |   ") == ["90,000 frames", "60 min 0.00 s", "1,250 windows"]
+    for expected in ("speech", "60:00", "1", "100", "1,200", "windows 1,249 and 1,250", "window 1,250", "59:57.32"):
+        assert expected in texts
+
+    draw_plan(plan_windows(425, mode="aligned_down"), [np.zeros(10)], RATE)
+    texts = [text for text, _ in text_boxes]
+    assert "left out: 56 frames of the audio" in texts
+    assert not [text for text in texts if text.startswith("cut")]
+
+
+def test_text_is_large_and_dark_enough_to_read() -> None:
+    left, top, right, bottom = _font(BODY).getbbox("0")
+    assert bottom - top >= 16
+    assert right > left
+
+    def luminance(colour: tuple[int, int, int]) -> float:
+        """Relative luminance of WCAG 2."""
+        parts = (c / 255 for c in colour)
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    for ground in (PAPER, NEW, NEW_PALE):
+        assert (luminance(ground) + 0.05) / (luminance(INK) + 0.05) >= 4.5  # WCAG AA
+
+
+def test_the_staircase_ends_where_the_strip_begins() -> None:
+    most = 81 + (STAIRCASE_WINDOWS - 1) * 72
+    assert lay_out(plan_windows(most), 1).overview is None
+    assert lay_out(plan_windows(most + 1), 1).overview is not None
+
+
+# ---------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"waveforms": [np.zeros((2, 100))]}, r"mono samples \[N\] of real numbers, got shape \[2, 100\] of float64"),
+        ({"waveforms": [np.zeros(9), np.zeros(9, complex)]}, "waveform 2 of the plan picture"),
+        ({"waveforms": [np.array(["a"])]}, "mono samples"),
+        ({"rate_hz": 0}, "expected 1 Hz or more, got 0 Hz"),
+        ({"labels": ["Ann", "Bob"]}, "expected one per waveform, 1, got 2"),
+        ({"width": 100}, "expected 400 to 8000 pixels, got 100"),
+        ({"width": 9000}, "got 9000"),
+        ({"width": 1600.0}, r"got 1600\.0"),
+    ],
+)
+def test_bad_input(arguments: dict[str, object], words: str) -> None:
+    good: dict[str, object] = {"waveforms": [np.zeros(100)], "rate_hz": RATE}
+    with pytest.raises(LongTalkError, match=words):
+        draw_plan(plan_windows(75), **{**good, **arguments})  # type: ignore[arg-type]
