@@ -172,22 +172,3 @@ def speech_features(
             action=f"{_LOAD_IT} again: the file in use is incomplete or damaged",
         )
     return features
-
-
-def extend_mirrored(features: torch.Tensor, frames: int) -> torch.Tensor:
-    """Continue features past their end by running them backwards, and forwards again, as long as needed.
-
-    The official code appends its last missing frames in reverse order, so the last frame comes twice.
-
-    Args:
-        features: ``[T, L, C]``, T at least 1.
-        frames: how many are needed.
-
-    Returns:
-        ``[max(T, frames), L, C]``; the same tensor where nothing is missing.
-    """
-    count = features.shape[0]
-    if frames <= count:
-        return features
-    step = torch.arange(count, frames, device=features.device) % (2 * count)
-    return torch.cat([features, features[torch.where(step < count, step, 2 * count - 1 - step)]])

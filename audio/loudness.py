@@ -7,6 +7,7 @@ Why not ``torchaudio.functional.loudness``: it clips the weighted signal at full
 from __future__ import annotations
 
 import math
+import os
 import tempfile
 from collections.abc import Iterator
 from fractions import Fraction
@@ -15,6 +16,8 @@ from pathlib import Path
 import av
 import av.filter
 import torch
+
+from ..infinitetalk.errors import LongTalkError
 
 BLOCK_S = 0.4
 """Gating block of BS.1770-4; nothing shorter has a loudness."""
@@ -36,6 +39,23 @@ def _frames(samples: torch.Tensor, rate_hz: int) -> Iterator[av.AudioFrame]:
         yield frame
 
 
+def _report_folder() -> str:
+    """A writable folder with a name in ASCII: older PyAV (16, for one) passes nothing else to a filter.
+
+    The usual temporary folder of Windows contains the user's name.
+    """
+    folders = (tempfile.gettempdir(), os.environ.get("PUBLIC", ""), "/tmp")
+    for folder in folders:
+        if folder.isascii() and os.path.isdir(folder) and os.access(folder, os.W_OK):
+            return folder
+    raise LongTalkError(
+        "temporary folder",
+        expected="a writable folder whose name has ASCII letters only",
+        actual=repr(folders[0]),
+        action="Set the environment variable TMP (Windows) or TMPDIR to such a folder and start ComfyUI again",
+    )
+
+
 def _drain(sink: av.filter.context.FilterContext) -> None:
     while True:
         try:
@@ -48,10 +68,13 @@ def integrated_loudness(samples: torch.Tensor, rate_hz: int) -> float | None:
     """Integrated loudness in LUFS of mono float32 ``[N]``; None where no 0.4 s block is above -70 LUFS.
 
     Source: ITU-R BS.1770-4 through ffmpeg's ``ebur128``. Memory does not grow with the length.
+
+    Raises:
+        LongTalkError: nowhere to write a small temporary file.
     """
     # The filter writes its result into the metadata of frames. PyAV shows those only since 18.1, so a second filter
     # prints them into a file. Given as keywords, a path needs no escaping (a Windows drive has a colon).
-    with tempfile.TemporaryDirectory(prefix="longtalk-") as folder:
+    with tempfile.TemporaryDirectory(prefix="longtalk-", dir=_report_folder()) as folder:
         report = Path(folder) / "loudness.txt"
         graph = av.filter.Graph()
         source = graph.add_abuffer(sample_rate=rate_hz, format="flt", layout="mono", time_base=Fraction(1, rate_hz))

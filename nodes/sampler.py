@@ -85,7 +85,7 @@ def output_inputs() -> list[Any]:
         io.Int.Input(
             "crf",
             default=18,
-            min=0,
+            min=1,
             max=51,
             tooltip="Quality of h264 and h265: lower is better and larger. 18 looks lossless.",
         ),

@@ -13,7 +13,6 @@ from typing import Any
 import folder_paths
 import torch
 
-from ...audio.features import extend_mirrored
 from ...audio.tracks import Track
 from ..errors import LongTalkError
 from ..plan.report import plan_report
@@ -141,31 +140,32 @@ def talk(inputs: Inputs) -> Result:
     width, height, notice = snapped_size(inputs.width, inputs.height)
     notes = [*inputs.speech.notes, *([notice] if notice else [])]
     plan = inputs.plan
-    log.info("%d frames in %d windows, %dx%d", plan.frames, len(plan.windows), width, height)
+    log.info("%d frames, windows: %d, size: %dx%d", plan.frames, len(plan.windows), width, height)
 
     model = inputs.guider.model_patcher
     progress = RunProgress(plan, inputs.sigmas.numel() - 1)
-    family = WanFamily(
-        plan=plan,
-        guider=inputs.guider,
-        model_patch=inputs.model_patch,
-        vae=inputs.vae,
-        image=check_image(inputs.image),
-        clip_vision=inputs.clip_vision,
-        features=[extend_mirrored(track, plan.audio_frames) for track in inputs.speech.features],
-        masks=inputs.speech.speakers.masks,
-        width=width,
-        height=height,
-        noise=inputs.noise,
-        sampler=inputs.sampler,
-        sigmas=inputs.sigmas,
-        audio_scale=inputs.audio_scale,
-        events=RunEvents(model, progress),
-    )
     images = _Images(plan, width, height) if inputs.return_images else None
+    # The writer first: a full disk or a missing codec is found before the first model is loaded.
     with VideoWriter(
         _target(inputs.video), width=width, height=height, video=inputs.video, soundtrack=_sound(inputs, plan)
     ) as writer:
+        family = WanFamily(
+            plan=plan,
+            guider=inputs.guider,
+            model_patch=inputs.model_patch,
+            vae=inputs.vae,
+            image=check_image(inputs.image),
+            clip_vision=inputs.clip_vision,
+            features=inputs.speech.features,
+            masks=inputs.speech.speakers.masks,
+            width=width,
+            height=height,
+            noise=inputs.noise,
+            sampler=inputs.sampler,
+            sigmas=inputs.sigmas,
+            audio_scale=inputs.audio_scale,
+            events=RunEvents(model, progress),
+        )
         run = run_windows(plan, family, _tee(writer.write, images), check_interrupt=check_interrupt)
         video = writer.close()
     report = _report(run, video, notes, inputs, progress.elapsed_s)

@@ -54,7 +54,7 @@ class WanFamily:
         vae: WAN 2.1 VAE.
         image: reference ``[1, H, W, 3]``.
         clip_vision: CLIP vision output of the reference, or None.
-        features: one ``[T, 12, 768]`` per speaker, T at least ``plan.audio_frames``.
+        features: one ``[T, 12, 768]`` per speaker; mirrored past its end where the last window needs more.
         masks: ``[speakers, H, W]`` in the reference image, or None for one speaker.
         noise, sampler, sigmas: as in SamplerCustomAdvanced.
         audio_scale: strength of the audio cross-attention; 0 leaves the patch out altogether.

@@ -49,21 +49,34 @@ class AudioProjection(nn.Module):
         return project(self, first, later)
 
 
+def mirrored(indices: torch.Tensor, count: int) -> torch.Tensor:
+    """Indices past the end of ``count`` frames, turned back into them: backwards, then forwards again, and so on.
+
+    The official code appends the last missing frames in reverse order, so the last frame comes twice. Turning the
+    indices instead copies nothing: an hour of features is 3.3 GB.
+    """
+    turned = indices % (2 * count)
+    return torch.where(turned < count, turned, 2 * count - 1 - turned)
+
+
 def frame_windows(features: torch.Tensor, start: int, end: int) -> torch.Tensor:
-    """The 5 feature frames around each pixel frame, clamped at both ends of the track.
+    """The 5 feature frames around each pixel frame.
+
+    Clamped at the start and at the end of the track; a window that reaches past the track sees it mirrored.
 
     Args:
         features: ``[T, layers, width]``, one per pixel frame.
-        start, end: pixel frames ``[start, end)``; ``end`` must not exceed T (extend the features first).
+        start, end: pixel frames ``[start, end)``.
 
     Returns:
         ``[end - start, 5, layers, width]``
     """
-    if not 0 <= start < end <= features.shape[0]:
-        raise ValueError(f"frames [{start}, {end}) do not lie in the {features.shape[0]} feature frames")
+    if not 0 <= start < end:
+        raise ValueError(f"[{start}, {end}) is no interval of frames")
     half = AUDIO_WINDOW // 2
     centres = torch.arange(start, end)[:, None] + torch.arange(-half, half + 1)[None, :]
-    return features[centres.clamp_(0, features.shape[0] - 1)]
+    last = max(features.shape[0], end) - 1
+    return features[mirrored(centres.clamp_(0, last), features.shape[0])]
 
 
 def split_windows(windows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

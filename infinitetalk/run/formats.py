@@ -25,7 +25,7 @@ _MATRIX_BT709 = 1
 # FFmpeg's AVColorRange.
 _RANGE_LIMITED = 1
 _RANGE_FULL = 2
-# swscale's bicubic + SWS_FULL_CHR_H_INP + SWS_ACCURATE_RND. As numbers, because PyAV names the last two only since 17.
+# swscale's bicubic + SWS_FULL_CHR_H_INP + SWS_ACCURATE_RND. As numbers, because PyAV 16 has no names for the last two.
 # Without them the chroma of a flat patch is off by up to one step; with them by half a step, the least possible.
 _SCALE_FLAGS = 4 | 0x4000 | 0x40000
 

@@ -37,8 +37,9 @@ logger = logging.getLogger(__name__)
 
 THREAD_NAME = "longtalk-writer"
 
-# Frames converted and queued at a time: few, so that the float copy they need stays small (38 MB at 832x480).
-_CHUNK_FRAMES = 8
+# Frames converted and queued at a time: many make fewer hand-overs, few keep the float copy they need small.
+_CHUNK_FRAMES = 16
+_CHUNK_BYTES = 64_000_000
 _ABORT_WAIT_S = 20.0
 _JOIN_WAIT_S = 0.5
 # How far one stream may run ahead of the other inside the muxer before it writes anyway. FFmpeg's 10 s would hold
@@ -102,7 +103,7 @@ class VideoWriter:
         self._width = width
         self._height = height
         self._written = 0
-        self._chunk_frames = min(_CHUNK_FRAMES, queue_frames)
+        self._chunk_frames = chunk_frames(width, height, queue_frames)
         self._queue = FrameQueue(queue_frames)
         self._job = _EncodeJob(
             Path(path).absolute(),
@@ -199,6 +200,12 @@ class VideoWriter:
                 actual=str(frames.dtype),
                 action="Connect the images as they come from the VAE",
             )
+
+
+def chunk_frames(width: int, height: int, queue_frames: int) -> int:
+    """Frames of this size to convert and queue at a time, at least one and at most what the queue holds."""
+    fit = _CHUNK_BYTES // (width * height * 3 * 4)
+    return max(1, min(_CHUNK_FRAMES, fit, queue_frames))
 
 
 def to_bytes(chunk: torch.Tensor, first_frame: int) -> np.ndarray:

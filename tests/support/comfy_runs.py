@@ -39,7 +39,6 @@ def make_family(
     """``(family, plan)``"""
     import comfy.samplers
 
-    from longtalk.audio.features import extend_mirrored
     from longtalk.infinitetalk.host.events import RunEvents
     from longtalk.infinitetalk.host.guider import make_guider
     from longtalk.infinitetalk.host.noise import SeedNoise
@@ -58,7 +57,7 @@ def make_family(
         vae=parts.vae,
         image=image,
         clip_vision=parts.vision,
-        features=[extend_mirrored(track, plan.audio_frames) for track in speech.features],
+        features=speech.features,
         masks=speech.speakers.masks,
         width=width,
         height=height,

@@ -7,14 +7,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 from transformers import Wav2Vec2Config
 from transformers import Wav2Vec2Model as Reference
 
-from longtalk.audio.features import FeatureMode, check_encoder, extend_mirrored, speech_features
+from longtalk.audio.features import FeatureMode, check_encoder, speech_features
 from longtalk.audio.front_end import Reach, reach_of
 from longtalk.infinitetalk.errors import LongTalkError
 
@@ -471,20 +469,3 @@ class TestCheckEncoder:
         ):
             with pytest.raises(LongTalkError, match=actual):
                 check_encoder(model)
-
-
-class TestExtendMirrored:
-    @settings(max_examples=60, deadline=None)
-    @given(count=st.integers(1, 12), frames=st.integers(0, 60))
-    def test_as_the_official_code_repeated(self, count: int, frames: int) -> None:
-        features = torch.randn(count, 2, 3, generator=torch.Generator().manual_seed(count))
-        wanted = features
-        while wanted.shape[0] < frames:
-            missing = frames - wanted.shape[0]
-            wanted = torch.cat([wanted, torch.flip(wanted[-min(missing, count) :], dims=[0])])
-        assert torch.equal(extend_mirrored(features, frames), wanted)
-
-    def test_nothing_missing(self) -> None:
-        features = torch.randn(5, 2, 3)
-        assert extend_mirrored(features, 5) is features
-        assert extend_mirrored(features, 3) is features

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -250,12 +252,18 @@ class TestLoudness:
         again = integrated_loudness(out, 16000)
         assert again == pytest.approx(-23.0, abs=0.05)
 
-    def test_any_temporary_folder(self, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
-        folder = tmp_path / "it's a, [folder]; x=1 ü"
+    @pytest.mark.parametrize("name", ["it's a, [folder]; x=1", "Jürgen"])
+    def test_any_temporary_folder(self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        folder = tmp_path / name
         folder.mkdir()
         monkeypatch.setattr(tempfile, "tempdir", str(folder))
         assert integrated_loudness(noise(1, 16000)[0], 16000) is not None
         assert list(folder.iterdir()) == [], "nothing is left behind"
+
+    def test_nowhere_to_write(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(os, "access", lambda *_: False)
+        with pytest.raises(LongTalkError, match="TMPDIR"):
+            integrated_loudness(noise(1, 16000)[0], 16000)
 
 
 def track(

@@ -1,0 +1,44 @@
+"""Benchmarks: `python -m benchmarks.memory` and `python -m benchmarks.loop`.
+
+They run with any Python on a fresh clone: one that does not know `longtalk` hands over to the clone's environment.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+HANDED_OVER = "LONGTALK_BENCHMARK_HANDED_OVER"
+
+
+def _hand_over() -> None:
+    """Start the same module with the same arguments under the clone's Python; does not return.
+
+    Does nothing in a Python that has `longtalk`, and when the package is merely imported.
+    """
+    words = sys.orig_argv
+    if "-m" not in words or importlib.util.find_spec("longtalk") is not None:
+        return
+    if os.environ.get(HANDED_OVER):
+        raise SystemExit("error: the clone's .venv does not know longtalk. To go on: delete .venv and run this again.")
+    module = words.index("-m") + 1
+    if not words[module].startswith("benchmarks."):
+        return
+    scripts = str(Path(__file__).resolve().parent.parent / "scripts")
+    sys.path.insert(0, scripts)
+    try:
+        from environment import ensure_python
+        from setup_common import SetupError, child_environ
+    finally:
+        sys.path.remove(scripts)
+    try:
+        python = str(ensure_python())
+    except SetupError as error:
+        raise SystemExit(f"error: {error}") from None
+    sys.stdout.flush()
+    os.execve(python, [python, *words[module - 1 :]], {**child_environ(), HANDED_OVER: "1"})
+
+
+_hand_over()
