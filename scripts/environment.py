@@ -131,7 +131,7 @@ def _make_shared(folder: Path) -> None:
     if folder.exists():
         say(f"removing a half-made environment: {folder}")
         shutil.rmtree(folder)
-    say(f"making the environment, once (about 3 GB to download, 6 GB on disk): {folder}")
+    say(f"making the environment, once (about 3.5 GB to download, 6 GB on disk): {folder}")
     lock = CLONE / "requirements.lock"
     uv = find_uv()
     if uv:

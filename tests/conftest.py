@@ -51,4 +51,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             counts[parts[1]] += 1
     passed = ", ".join(f"{counts[suite]} {text}" for suite, text in SUITES.items())
     skipped = len(terminalreporter.stats.get("skipped", []))
+    if os.environ.get("LONGTALK_LINT_FAILED"):
+        terminalreporter.write_line(f"FAILED before the tests: {os.environ['LONGTALK_LINT_FAILED']} (see above)")
     terminalreporter.write_line(f"ComfyUI {comfyui_version()}: passed {passed}; {skipped} skipped")
