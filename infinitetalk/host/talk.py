@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 import uuid
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import comfy.model_management
 import folder_paths
 import torch
 
@@ -108,21 +110,36 @@ def _target(video: VideoFormat) -> Path:
     return folder / f"talk_{time.strftime('%Y%m%d-%H%M%S')}_{uuid.uuid4().hex[:8]}{video.suffix}"
 
 
-def _sound(inputs: Inputs, plan: Plan) -> Soundtrack:
+def _sound(inputs: Inputs, notes: list[str]) -> Soundtrack:
+    """The sound for the video; adds a note when it is not as long as the picture."""
     track = inputs.soundtrack or inputs.speech.speakers.arrangement.mix
-    waveform = track.waveform
-    if plan.frames < plan.requested_frames:
-        waveform = waveform[:, : plan.frames * track.sample_rate // FPS]
-    return Soundtrack(waveform.numpy(), track.sample_rate)
+    video_s = inputs.plan.frames / FPS
+    if abs(track.duration_s - video_s) > 1 / FPS:
+        change = "cut at its end" if track.duration_s > video_s else "silent after it"
+        notes.append(f"sound: {track.name} is {track.duration_s:.2f} s, the video {video_s:.2f} s; {change}")
+    return Soundtrack(track.waveform.numpy(), track.sample_rate)
 
 
 class _Images:
-    """Collects the frames of the whole video, when the user asked for them, in memory reserved beforehand."""
+    """Collects the frames of the whole video, when the user asked for them, in memory reserved beforehand.
+
+    Raises:
+        LongTalkError: they do not fit into the memory that is free.
+    """
 
     def __init__(self, plan: Plan, width: int, height: int) -> None:
-        gigabytes = plan.frames * height * width * 3 * 4 / 1e9
+        shape = (plan.frames, height, width, 3)
+        gigabytes = math.prod(shape) * 4 / 1e9
+        free = comfy.model_management.get_free_memory(torch.device("cpu")) / 1e9
+        if gigabytes > free:
+            raise LongTalkError(
+                "return_images",
+                expected=f"frames that fit into the {free:.1f} GB of memory that are free",
+                actual=f"{plan.frames} frames of {width}x{height}, {gigabytes:.1f} GB",
+                action="Turn return_images off and use the video, which needs no memory",
+            )
         log.warning("return_images: %d frames as one IMAGE take %.1f GB of memory", plan.frames, gigabytes)
-        self.frames = torch.empty((plan.frames, height, width, 3))
+        self.frames = torch.empty(shape)
         self._filled = 0
 
     def add(self, frames: torch.Tensor) -> None:
@@ -147,7 +164,7 @@ def talk(inputs: Inputs) -> Result:
     images = _Images(plan, width, height) if inputs.return_images else None
     # The writer first: a full disk or a missing codec is found before the first model is loaded.
     with VideoWriter(
-        _target(inputs.video), width=width, height=height, video=inputs.video, soundtrack=_sound(inputs, plan)
+        _target(inputs.video), width=width, height=height, video=inputs.video, soundtrack=_sound(inputs, notes)
     ) as writer:
         family = WanFamily(
             plan=plan,

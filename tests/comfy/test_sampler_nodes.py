@@ -109,6 +109,52 @@ def test_images_are_blocked_unless_asked_for(
     assert "return_images" in output.result[1].message
 
 
+def test_images_that_do_not_fit_are_refused(
+    nodes: ModuleType,
+    parts: SimpleNamespace,
+    make_audio: Callable[..., Any],
+    portrait: torch.Tensor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import comfy.model_management
+
+    from longtalk.infinitetalk.errors import LongTalkError
+
+    original = comfy.model_management.get_free_memory
+
+    def little(device: torch.device | None = None, torch_free_too: bool = False) -> Any:
+        return original(device, True) if torch_free_too else 1e5  # attention asks with True
+
+    monkeypatch.setattr(comfy.model_management, "get_free_memory", little)
+    with pytest.raises(LongTalkError, match="return_images"):
+        run_sampler(nodes, parts, portrait, audio=make_audio(0.5), return_images=True)
+
+
+def test_a_soundtrack_of_its_own_is_muxed_and_its_length_noted(
+    nodes: ModuleType, parts: SimpleNamespace, make_audio: Callable[..., Any], portrait: torch.Tensor
+) -> None:
+    """The voice makes the features, the original goes into the video (cut where the video ends)."""
+    music = make_audio(2.0, rate=48000, channels=2, seed=4)
+    video, _, report = run_sampler(nodes, parts, portrait, audio=make_audio(1.0), soundtrack=music, steps=1).result
+    path = video.get_stream_source()
+    assert count_frames(path) == 25
+    assert abs(sound_seconds(path) - 1.0) < 0.04
+    with av.open(path) as container:
+        assert container.streams.audio[0].layout.nb_channels == 2
+    assert "soundtrack is 2.00 s, the video 1.00 s" in report
+
+
+def test_aligned_down_cuts_picture_and_sound(
+    nodes: ModuleType, parts: SimpleNamespace, make_audio: Callable[..., Any], portrait: torch.Tensor
+) -> None:
+    audio = make_audio(1.2)  # 30 frames; 21 is the largest aligned count of 21 + 12 k
+    video, _, report = run_sampler(nodes, parts, portrait, audio=audio, plan_mode="aligned_down", steps=1).result
+    path = video.get_stream_source()
+    assert count_frames(path) == 21
+    assert abs(sound_seconds(path) - 21 / 25) < 0.04
+    assert "cut at its end" in report
+
+
 @pytest.mark.parametrize("mode", ["para", "add"])
 def test_two_speakers_with_text_guidance_batched(
     nodes: ModuleType, parts: SimpleNamespace, make_audio: Callable[..., Any], portrait: torch.Tensor, mode: str
