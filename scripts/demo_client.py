@@ -32,7 +32,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--comfyui", type=Path, required=True, help=argparse.SUPPRESS)
     parser.add_argument("--models", type=Path, required=True, help=argparse.SUPPRESS)
     parser.add_argument("--started", type=float, default=time.time(), help=argparse.SUPPRESS)
-    parser.add_argument("--workflow", type=Path, default=CLONE / "workflows" / "longtalk_demo.json", help="API format")
+    parser.add_argument(
+        "--workflow", type=Path, default=CLONE / "workflows" / "api" / "longtalk_demo.json", help="API format"
+    )
     parser.add_argument("--output", type=Path, default=CLONE / "demo-output", help="where the results go")
     parser.add_argument("--cpu", action="store_true", help="use the CPU even when there is a GPU")
     return parser.parse_args()

@@ -54,7 +54,7 @@ def sampler_id(prompt: dict[str, Any]) -> str:
 @pytest.fixture
 def workflow(root: Path) -> dict[str, Any]:
     """The demo's workflow at 48x32 with 2 steps."""
-    nodes = json.loads((root / "workflows" / "longtalk_demo.json").read_text())
+    nodes = json.loads((root / "workflows" / "api" / "longtalk_demo.json").read_text())
     nodes[sampler_id(nodes)]["inputs"].update(width=48, height=32, steps=2)
     return nodes
 
