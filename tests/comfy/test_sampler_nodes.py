@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -25,6 +26,24 @@ def halves() -> tuple[torch.Tensor, torch.Tensor]:
     left = torch.zeros(1, 64, 96)
     left[:, 8:56, 4:40] = 1
     return left, left.flip(-1)
+
+
+@contextlib.contextmanager
+def forwards_of(parts: SimpleNamespace, before: Callable[[int], None] = lambda count: None) -> Iterator[list[int]]:
+    """The batch size of every forward of the model; ``before`` gets the count as each begins."""
+    net = parts.model.model.diffusion_model
+    original, seen = net.forward, []
+
+    def forward(x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        seen.append(x.shape[0])
+        before(len(seen))
+        return original(x, *args, **kwargs)
+
+    net.forward = forward
+    try:
+        yield seen
+    finally:
+        del net.forward
 
 
 def run_sampler(nodes: ModuleType, parts: SimpleNamespace, image: torch.Tensor, **changes: Any) -> Any:
@@ -164,18 +183,8 @@ def test_two_speakers_with_text_guidance_batched(
     speakers = nodes.LongTalkSpeakers.execute(
         make_audio(0.9), mode, mask_1, make_audio(0.6, rate=24000, seed=2), mask_2
     )[0]
-    seen = []
-    original = parts.model.model.diffusion_model.forward
-
-    def forward(x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        seen.append(x.shape[0])
-        return original(x, *args, **kwargs)
-
-    parts.model.model.diffusion_model.forward = forward
-    try:
+    with forwards_of(parts) as seen:
         video, images, _ = run_sampler(nodes, parts, portrait, speakers=speakers, cfg=3.0, return_images=True).result
-    finally:
-        del parts.model.model.diffusion_model.forward
     assert set(seen) == {2}
     assert images.shape[0] == count_frames(video.get_stream_source()) == (23 if mode == "para" else 38)
     assert bool(torch.isfinite(images).all())
@@ -249,18 +258,8 @@ def test_guidance_equals_the_formula_by_hand(
     else:
         expected = untold_deaf + cfg * (told - untold) + audio_cfg * (untold - untold_deaf)
 
-    seen = []
-    original = parts.model.model.diffusion_model.forward
-
-    def forward(x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        seen.append(x.shape[0])
-        return original(x, *args, **kwargs)
-
-    parts.model.model.diffusion_model.forward = forward
-    try:
+    with forwards_of(parts) as seen:
         ours = predict(parts.positive, True, cfg=cfg, audio_cfg=audio_cfg)
-    finally:
-        del parts.model.model.diffusion_model.forward
     assert sum(seen) == forwards
     assert relative(ours, expected) < 1e-5
     # Every term counts: leaving the deaf prediction out would be seen.
@@ -341,21 +340,18 @@ def test_interrupt_stops_within_one_step(
     import comfy.model_management
 
     family, plan = make_family(parts, make_speech(parts, make_audio(0.5)), portrait, steps=6)
-    steps = []
-    original = parts.model.model.diffusion_model.forward
 
-    def forward(*args: Any, **kwargs: Any) -> torch.Tensor:
-        steps.append(1)
-        if len(steps) == 3:
+    def interrupt_in_third(count: int) -> None:
+        if count == 3:
             comfy.model_management.interrupt_current_processing()
-        return original(*args, **kwargs)
 
-    parts.model.model.diffusion_model.forward = forward
     try:
-        with pytest.raises(comfy.model_management.InterruptProcessingException):
+        with (
+            forwards_of(parts, interrupt_in_third) as steps,
+            pytest.raises(comfy.model_management.InterruptProcessingException),
+        ):
             family.sample(plan.windows[0], None)
     finally:
-        del parts.model.model.diffusion_model.forward
         comfy.model_management.interrupt_current_processing(False)
     assert len(steps) == 3
 
