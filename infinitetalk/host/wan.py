@@ -12,6 +12,7 @@ import comfy.utils
 import torch
 from comfy.patcher_extension import WrappersMP
 
+from ..errors import LongTalkError
 from ..model.audio_projection import audio_context, silent_context
 from ..model.speakers import token_masks
 from ..plan.windows import Plan, Window
@@ -37,8 +38,8 @@ def fit_image(image: torch.Tensor, width: int, height: int) -> torch.Tensor:
 def crop_to_shape(masks: torch.Tensor, width: int, height: int) -> torch.Tensor:
     """Centre-crop masks ``[N, H, W]`` to the picture's proportions, so that they stay over the faces."""
     rows, columns = masks.shape[-2:]
-    keep_rows = min(rows, round(columns * height / width))
-    keep_columns = min(columns, round(rows * width / height))
+    keep_rows = max(1, min(rows, round(columns * height / width)))
+    keep_columns = max(1, min(columns, round(rows * width / height)))
     top, left = (rows - keep_rows) // 2, (columns - keep_columns) // 2
     return masks[:, top : top + keep_rows, left : left + keep_columns]
 
@@ -186,4 +187,13 @@ class WanFamily:
     def _token_masks(self, masks: torch.Tensor) -> torch.Tensor:
         width, height = self._size
         step = VAE_SPATIAL * PATCH
-        return token_masks(crop_to_shape(masks, width, height), height // step, width // step)
+        grid = token_masks(crop_to_shape(masks, width, height), height // step, width // step)
+        for number, speaker in enumerate(grid[:-1], start=1):
+            if not bool(speaker.any()):
+                raise LongTalkError(
+                    f"mask of speaker {number}",
+                    expected=f"a speaker inside the {width}x{height} picture, {step} pixels across or more",
+                    actual="nothing left of the mask after cropping the reference image to that shape",
+                    action="Crop the reference image to the video's shape first, or paint a larger mask",
+                )
+        return grid

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from comfy_runs import make_family
 from safetensors.torch import load_file, save_file
 
 from longtalk.infinitetalk.errors import LongTalkError
@@ -177,6 +178,21 @@ BAD_SPEAKERS = {
 def test_speakers_refuse(nodes: ModuleType, refused: Callable[..., LongTalkError], name: str) -> None:
     arguments, words = BAD_SPEAKERS[name]
     refused(lambda: nodes.LongTalkSpeakers.execute(*arguments), *words)
+
+
+def test_a_speaker_outside_the_cropped_picture_is_named(
+    nodes: ModuleType, parts: SimpleNamespace, portrait: torch.Tensor, refused: Callable[..., LongTalkError]
+) -> None:
+    """A wide picture cropped to a square one loses who stands at its edge."""
+    edge = torch.zeros(1, 48, 200)
+    edge[:, :, 190:] = 1
+    middle = torch.zeros(1, 48, 200)
+    middle[:, :, 90:110] = 1
+    speakers = nodes.LongTalkSpeakers.execute(audio(), "para", middle, audio(9000), edge)[0]
+    from longtalk.infinitetalk.speech import Speech
+
+    speech = Speech(speakers, tuple(torch.zeros(25, 12, 768) for _ in range(2)), ())
+    refused(lambda: make_family(parts, speech, portrait, width=48, height=48), "mask of speaker 2", "cropping")
 
 
 def test_wrong_model_width_is_named(
