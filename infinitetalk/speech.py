@@ -20,12 +20,10 @@ class Speakers:
     Attributes:
         arrangement: the tracks, equally long, with silence where a speaker is silent; and their mix.
         masks: where each speaker is in the reference image, ``[speakers, H, W]`` in 0..1; None for one speaker.
-        mode: how the tracks were laid out.
     """
 
     arrangement: Arrangement
     masks: torch.Tensor | None
-    mode: TrackMode
 
     @property
     def count(self) -> int:
@@ -132,4 +130,4 @@ def make_speakers(
     checked = None
     if len(tracks) > 1:
         checked = _stack([_checked_mask(mask, index + 1, len(tracks)) for index, mask in enumerate(masks)])
-    return Speakers(arrange(tracks, mode), checked, TrackMode(mode))
+    return Speakers(arrange(tracks, mode), checked)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from comfy_api.latest import io
 from ..audio.tracks import track_from_audio
 from ..infinitetalk.errors import LongTalkError
 from ..infinitetalk.plan.windows import PlanMode
-from ..infinitetalk.speech import Speakers, Speech, make_speakers
+from ..infinitetalk.speech import Speakers, make_speakers
 
 CATEGORY = "LongTalk"
 
@@ -55,6 +55,20 @@ def to_image(picture: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(picture).float().div_(255)[None]
 
 
+T = TypeVar("T")
+
+
+def output_of(name: str, value: object, kind: type[T], node: str) -> T:
+    """``value`` if it is what ``node`` gives, or a clear word about what it is instead.
+
+    Raises:
+        LongTalkError
+    """
+    if isinstance(value, kind):
+        return value
+    raise LongTalkError(name, expected=f"the output of {node}", actual=type(value).__name__, action=f"Connect {node}")
+
+
 def speakers_from(audio: Any, speakers: Speakers | None) -> Speakers:
     """The speakers of a node that takes either one audio or the output of Speakers (LongTalk).
 
@@ -69,28 +83,5 @@ def speakers_from(audio: Any, speakers: Speakers | None) -> Speakers:
             action="Disconnect one; 'speakers' already carries its tracks",
         )
     if speakers is not None:
-        if not isinstance(speakers, Speakers):
-            raise LongTalkError(
-                "speakers",
-                expected="the output of Speakers (LongTalk)",
-                actual=type(speakers).__name__,
-                action="Connect Speakers (LongTalk)",
-            )
-        return speakers
+        return output_of("speakers", speakers, Speakers, "Speakers (LongTalk)")
     return make_speakers([track_from_audio(audio, "audio")], [None])
-
-
-def checked_speech(speech: Any) -> Speech:
-    """LONGTALK_SPEECH, or a clear word about what it is instead.
-
-    Raises:
-        LongTalkError
-    """
-    if not isinstance(speech, Speech):
-        raise LongTalkError(
-            "speech",
-            expected="the output of Encode Speech (LongTalk)",
-            actual=type(speech).__name__,
-            action="Connect Encode Speech (LongTalk)",
-        )
-    return speech

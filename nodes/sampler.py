@@ -10,17 +10,16 @@ from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..audio.tracks import Track, track_from_audio
 from ..infinitetalk.errors import LongTalkError
-from ..infinitetalk.host.checks import check_model, check_text, snapped_size
 from ..infinitetalk.host.guider import make_guider
 from ..infinitetalk.host.noise import SeedNoise
 from ..infinitetalk.host.speech import encode_speech
-from ..infinitetalk.host.talk import Inputs, Result, check_models, talk
+from ..infinitetalk.host.talk import Inputs, Result, talk
 from ..infinitetalk.plan.windows import plan_windows
-from ..infinitetalk.run.writer import VideoFormat
-from .common import CATEGORY, SpeakersType, SpeechType, checked_speech, speakers_from, window_inputs
+from ..infinitetalk.run.writer import CODECS, VideoFormat
+from ..infinitetalk.speech import Speech
+from .common import CATEGORY, SpeakersType, SpeechType, output_of, speakers_from, window_inputs
 from .speech import feature_input
 
-CODECS = ["h264", "h265", "ffv1", "prores"]
 SIZE_MAX = 4096
 NO_IMAGES = "Turn on return_images to get the frames as an IMAGE batch (they need a lot of memory)."
 
@@ -77,7 +76,7 @@ def output_inputs() -> list[Any]:
     return [
         io.Combo.Input(
             "codec",
-            options=CODECS,
+            options=list(CODECS),
             default="h264",
             tooltip="h264: plays everywhere. h265: smaller. ffv1 (mkv, lossless) and prores (mov): for editors, saved "
             "in output/longtalk because Save Video writes only mp4.",
@@ -206,35 +205,28 @@ class LongTalkSampler(io.ComfyNode):
         clip_vision_output: Any = None,
         soundtrack: Any = None,
     ) -> io.NodeOutput:
-        check_models(model, model_patch, vae, image, clip_vision_output)
-        for name, conditioning in (("positive", positive), ("negative", negative)):
-            check_text(conditioning, name)
-        sound = soundtrack_from(soundtrack)
-        video = VideoFormat(codec, crf)
-        snapped_size(width, height)
+        guider = make_guider(model, positive, negative, cfg, audio_cfg)
         speakers = speakers_from(audio, speakers)
-        plan = plan_windows(speakers.frames, window_frames, motion_frames, plan_mode)
-        speech = encode_speech(audio_encoder, speakers, features)
         schedule = comfy.samplers.KSampler(
             model, steps=steps, device=model.load_device, sampler=sampler_name, scheduler=scheduler
         )
         result = talk(
             Inputs(
-                plan=plan,
-                guider=make_guider(model, positive, negative, cfg, audio_cfg),
+                plan=plan_windows(speakers.frames, window_frames, motion_frames, plan_mode),
+                guider=guider,
                 model_patch=model_patch,
                 vae=vae,
                 image=image,
-                speech=speech,
+                speech=lambda: encode_speech(audio_encoder, speakers, features),
                 noise=SeedNoise(seed),
                 sampler=comfy.samplers.sampler_object(sampler_name),
                 sigmas=schedule.sigmas,
                 width=width,
                 height=height,
                 clip_vision=clip_vision_output,
-                soundtrack=sound,
+                soundtrack=soundtrack_from(soundtrack),
                 audio_scale=audio_scale,
-                video=video,
+                video=VideoFormat(codec, crf),
                 return_images=return_images,
             )
         )
@@ -303,9 +295,6 @@ class LongTalkSamplerAdvanced(io.ComfyNode):
         soundtrack: Any = None,
     ) -> io.NodeOutput:
         if guider is None:
-            check_model(model)
-            for name, conditioning in (("positive", positive), ("negative", negative)):
-                check_text(conditioning, name)
             guider = make_guider(model, positive, negative, cfg, audio_cfg)
         elif model is not None:
             raise LongTalkError(
@@ -314,7 +303,7 @@ class LongTalkSamplerAdvanced(io.ComfyNode):
                 actual="both connected",
                 action="Disconnect one; the guider already carries its model",
             )
-        speech = checked_speech(speech)
+        speech = output_of("speech", speech, Speech, "Encode Speech (LongTalk)")
         result = talk(
             Inputs(
                 plan=plan_windows(speech.speakers.frames, window_frames, motion_frames, plan_mode),
@@ -322,7 +311,7 @@ class LongTalkSamplerAdvanced(io.ComfyNode):
                 model_patch=model_patch,
                 vae=vae,
                 image=image,
-                speech=speech,
+                speech=lambda: speech,
                 noise=noise,
                 sampler=sampler,
                 sigmas=sigmas,
@@ -357,7 +346,4 @@ class LongTalkGuider(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: Any, positive: Any, negative: Any, cfg: float, audio_cfg: float) -> io.NodeOutput:
-        check_model(model)
-        for name, conditioning in (("positive", positive), ("negative", negative)):
-            check_text(conditioning, name)
         return io.NodeOutput(make_guider(model, positive, negative, cfg, audio_cfg))

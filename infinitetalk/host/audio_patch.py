@@ -41,7 +41,7 @@ class AudioPatch:
 
     Attributes:
         heard: tokens of the current window's audio ``[latents, M, width]``; set before each window.
-        silent: tokens of absent audio, same shape; only needed by audio guidance.
+        silent: tokens of absent audio, for at least as many latents; only needed by audio guidance.
     """
 
     def __init__(self, model_patch: Any, scale: float) -> None:
@@ -60,7 +60,8 @@ class AudioPatch:
             context = self.heard[None]
         else:
             assert self.silent is not None, "audio guidance prepares it"
-            context = torch.stack([self.heard if flag else self.silent for flag in flags])
+            silent = self.silent[: self.heard.shape[0]]
+            context = torch.stack([self.heard if flag else silent for flag in flags])
             context = context.repeat_interleave(x.shape[0] // len(chunks), dim=0)
         return context.to(device=x.device, dtype=x.dtype)
 

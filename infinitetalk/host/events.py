@@ -22,17 +22,18 @@ def check_interrupt() -> None:
     comfy.model_management.throw_exception_if_processing_interrupted()
 
 
-def _show_text(text: str) -> None:
-    """Text on the running node, when there is a server and a node to show it."""
+def _node_text() -> Callable[[str], None]:
+    """Shows text on the node that is running; does nothing where there is no server or no node."""
     try:
         from comfy_execution.utils import get_executing_context
         from server import PromptServer
     except ImportError:
-        return
+        return lambda text: None
     context = get_executing_context()
     server = getattr(PromptServer, "instance", None)
-    if server is not None and context is not None:
-        server.send_progress_text(text, context.node_id)
+    if server is None or context is None:
+        return lambda text: None
+    return lambda text: server.send_progress_text(text, context.node_id)
 
 
 class RunEvents:
@@ -40,12 +41,13 @@ class RunEvents:
 
     def __init__(self, model: Any, progress: RunProgress) -> None:
         self._progress = progress
+        self._show_text = _node_text()
         self._bar = comfy.utils.ProgressBar(progress.total_steps)
         self._previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
 
     def start_window(self, window: Window) -> None:
         self._progress.start_window(window.index)
-        _show_text(self._progress.text())
+        self._show_text(self._progress.text())
 
     def callback(self, window: Window) -> Callable[[int, torch.Tensor, torch.Tensor, int], None]:
         """A sampler callback for one window."""
@@ -60,7 +62,7 @@ class RunEvents:
                 frame = min(shown, denoised.shape[2] - 1)
                 preview = self._previewer.decode_latent_to_preview_image("JPEG", denoised[:, :, frame : frame + 1])
             self._bar.update_absolute(self._progress.done_steps, self._progress.total_steps, preview)
-            _show_text(self._progress.text())
+            self._show_text(self._progress.text())
 
         return step_done
 

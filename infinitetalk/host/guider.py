@@ -9,6 +9,7 @@ import comfy.samplers
 import torch
 
 from .audio_patch import AUDIO_ON
+from .checks import check_model, check_text
 
 
 class AudioGuider(comfy.samplers.CFGGuider):
@@ -65,7 +66,14 @@ class AudioGuider(comfy.samplers.CFGGuider):
 
 
 def make_guider(model: Any, positive: Any, negative: Any, cfg: float, audio_cfg: float) -> AudioGuider:
-    """A guider over ``model`` with the two prompts and the two scales."""
+    """A guider over ``model`` with the two prompts and the two scales.
+
+    Raises:
+        LongTalkError: not a WAN 2.1 image-to-video model, or prompts of another text encoder.
+    """
+    check_model(model)
+    check_text(positive, "positive")
+    check_text(negative, "negative")
     guider = AudioGuider(model)
     guider.set_conds(positive, negative)
     guider.set_cfg(cfg)

@@ -8,16 +8,13 @@ from typing import Any
 import comfy.model_management
 import torch
 
-from ...audio.features import FeatureMode, check_encoder, feature_mode, speech_features
+from ...audio.features import RATE_HZ, FeatureMode, check_encoder, feature_mode, speech_features
 from ...audio.tracks import mono, normalize_loudness
 from ..errors import LongTalkError
 from ..speech import Speakers, Speech
 from .events import check_interrupt
 
 log = logging.getLogger(__name__)
-
-RATE_HZ = 16000
-TARGET_LUFS = -23.0
 
 
 #: Weights that published encoder files leave out because nothing reads them.
@@ -78,7 +75,7 @@ def encode_speech(
     for track in speakers.arrangement.tracks:
         samples = mono(track, RATE_HZ)
         if normalize:
-            samples, notice = normalize_loudness(samples, RATE_HZ, TARGET_LUFS)
+            samples, notice = normalize_loudness(samples, RATE_HZ)
             if notice:
                 notes.append(f"{track.name}: {notice}")
         device = audio_encoder.load_device

@@ -30,8 +30,10 @@ from .wan import WanFamily
 
 log = logging.getLogger(__name__)
 
-#: Codecs that core's SaveVideo can put into its mp4 without encoding again.
-REMUXABLE = ("h264", "h265")
+
+def _is_copied_on(video: VideoFormat) -> bool:
+    """Whether core's SaveVideo, which writes mp4, can take the file over without encoding again."""
+    return video.container == "mp4"
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Result:
 class Inputs:
     """Everything a run needs; see :class:`~.wan.WanFamily` for the tensors.
 
-    ``plan`` must be made for ``speech.speakers.frames``.
+    ``speech`` is called once, when everything else has been checked; ``plan`` must be made for its speakers' frames.
     """
 
     plan: Plan
@@ -61,7 +63,7 @@ class Inputs:
     model_patch: Any
     vae: Any
     image: Any
-    speech: Speech
+    speech: Callable[[], Speech]
     noise: Any
     sampler: Any
     sigmas: torch.Tensor
@@ -74,21 +76,18 @@ class Inputs:
     return_images: bool = False
 
 
-def check_models(model: Any, model_patch: Any, vae: Any, image: Any, clip_vision: Any) -> None:
+def _check(inputs: Inputs) -> None:
     """Refuse wrong files before anything is loaded or encoded.
 
     Raises:
         LongTalkError
     """
+    model = inputs.guider.model_patcher
     check_model(model)
-    check_patch(model_patch, model)
-    check_vae(vae)
-    check_image(image)
-    check_clip_vision(clip_vision)
-
-
-def _check(inputs: Inputs) -> None:
-    check_models(inputs.guider.model_patcher, inputs.model_patch, inputs.vae, inputs.image, inputs.clip_vision)
+    check_patch(inputs.model_patch, model)
+    check_vae(inputs.vae)
+    check_image(inputs.image)
+    check_clip_vision(inputs.clip_vision)
     for name, entries in inputs.guider.original_conds.items():
         check_text(entries, name)
         for entry in entries:
@@ -104,16 +103,15 @@ def _check(inputs: Inputs) -> None:
 
 def _target(video: VideoFormat) -> Path:
     """Where the file goes: temporary for what SaveVideo copies on, the output folder for what it cannot hold."""
-    root = folder_paths.get_temp_directory() if video.codec in REMUXABLE else folder_paths.get_output_directory()
+    root = folder_paths.get_temp_directory() if _is_copied_on(video) else folder_paths.get_output_directory()
     folder = Path(root) / "longtalk"
     folder.mkdir(parents=True, exist_ok=True)
     return folder / f"talk_{time.strftime('%Y%m%d-%H%M%S')}_{uuid.uuid4().hex[:8]}{video.suffix}"
 
 
-def _sound(inputs: Inputs, notes: list[str]) -> Soundtrack:
+def _sound(track: Track, plan: Plan, notes: list[str]) -> Soundtrack:
     """The sound for the video; adds a note when it is not as long as the picture."""
-    track = inputs.soundtrack or inputs.speech.speakers.arrangement.mix
-    video_s = inputs.plan.frames / FPS
+    video_s = plan.frames / FPS
     if abs(track.duration_s - video_s) > 1 / FPS:
         change = "cut at its end" if track.duration_s > video_s else "silent after it"
         notes.append(f"sound: {track.name} is {track.duration_s:.2f} s, the video {video_s:.2f} s; {change}")
@@ -151,21 +149,21 @@ def talk(inputs: Inputs) -> Result:
     """Make the video.
 
     Raises:
-        LongTalkError: an input cannot work; raised before any model is loaded.
+        LongTalkError: an input cannot work; raised before the speech is encoded, let alone a model loaded.
     """
     _check(inputs)
     width, height, notice = snapped_size(inputs.width, inputs.height)
-    notes = [*inputs.speech.notes, *([notice] if notice else [])]
+    speech = inputs.speech()
+    notes = [*speech.notes, *([notice] if notice else [])]
     plan = inputs.plan
     log.info("%d frames, windows: %d, size: %dx%d", plan.frames, len(plan.windows), width, height)
 
     model = inputs.guider.model_patcher
     progress = RunProgress(plan, inputs.sigmas.numel() - 1)
     images = _Images(plan, width, height) if inputs.return_images else None
-    # The writer first: a full disk or a missing codec is found before the first model is loaded.
-    with VideoWriter(
-        _target(inputs.video), width=width, height=height, video=inputs.video, soundtrack=_sound(inputs, notes)
-    ) as writer:
+    sound = _sound(inputs.soundtrack or speech.speakers.arrangement.mix, plan, notes)
+    # The writer first: a full disk or a missing codec is found before the diffusion model is loaded.
+    with VideoWriter(_target(inputs.video), width=width, height=height, video=inputs.video, soundtrack=sound) as writer:
         family = WanFamily(
             plan=plan,
             guider=inputs.guider,
@@ -173,8 +171,8 @@ def talk(inputs: Inputs) -> Result:
             vae=inputs.vae,
             image=check_image(inputs.image),
             clip_vision=inputs.clip_vision,
-            features=inputs.speech.features,
-            masks=inputs.speech.speakers.masks,
+            features=speech.features,
+            masks=speech.speakers.masks,
             width=width,
             height=height,
             noise=inputs.noise,
@@ -185,7 +183,7 @@ def talk(inputs: Inputs) -> Result:
         )
         run = run_windows(plan, family, _tee(writer.write, images), check_interrupt=check_interrupt)
         video = writer.close()
-    report = _report(run, video, notes, inputs, progress.elapsed_s)
+    report = _report(run, video, notes, inputs, speech.speakers.count, progress.elapsed_s)
     log.info("%s: %d frames in %s", video.path.name, video.frames, clock_text(progress.elapsed_s))
     return Result(video, images.frames if images else None, report)
 
@@ -201,7 +199,9 @@ def _tee(write: Callable[[torch.Tensor], None], images: _Images | None) -> Calla
     return both
 
 
-def _report(run: RunReport, video: WrittenVideo, notes: list[str], inputs: Inputs, elapsed_s: float) -> str:
+def _report(
+    run: RunReport, video: WrittenVideo, notes: list[str], inputs: Inputs, speakers: int, elapsed_s: float
+) -> str:
     plan = inputs.plan
     lines = [
         f"{video.frames} frames, {video.frames / FPS:.2f} s, {video.width}x{video.height}, "
@@ -209,9 +209,9 @@ def _report(run: RunReport, video: WrittenVideo, notes: list[str], inputs: Input
         f"took {clock_text(elapsed_s)}: {run.render_s:.1f} s rendering, {run.write_s:.1f} s waiting for the writer, "
         f"{run.render_s / len(plan.windows):.2f} s per window",
         f"seed {getattr(inputs.noise, 'seed', 'none')} plus the window's index, audio scale {inputs.audio_scale:g}, "
-        f"{inputs.speech.speakers.count} speaker(s)",
+        f"{speakers} speaker(s)",
     ]
-    if inputs.video.codec not in REMUXABLE:
+    if not _is_copied_on(inputs.video):
         lines.append(f"saved as {video.path} (Save Video writes mp4, which cannot hold {inputs.video.codec})")
     lines += [f"note: {note}" for note in notes]
     return "\n".join([*lines, "", plan_report(plan)])

@@ -80,7 +80,6 @@ class WanFamily:
         audio_scale: float,
         events: RunEvents,
     ) -> None:
-        self._plan = plan
         self._vae = vae
         self._features = features
         self._patch = model_patch
@@ -89,7 +88,7 @@ class WanFamily:
         self._sampler = sampler
         self._sigmas = sigmas
         self._events = events
-        self._silence = needs_silence(guider) and audio_scale != 0.0
+        longest = max(plan.windows, key=lambda window: window.length)
 
         model = guider.model_patcher.clone()
         # A guider may carry options of its own beside its model's.
@@ -102,9 +101,18 @@ class WanFamily:
             if masks is not None:
                 model.set_model_attn1_patch(SpeakerMapPatch(self._token_masks(masks)))
         self._model = model
+        self._dtype = model.model.get_dtype_inference()
+        if self._audio is not None and needs_silence(guider):
+            silent = silent_context(
+                model_patch.model.audio_proj,
+                len(features),
+                longest.latents,
+                dtype=features[0].dtype,
+                device=model.load_device,
+            )
+            self._audio.silent = silent.to(self._dtype)
 
-        self._image = fit_image(image, width, height)
-        self._reference = self._encode_reference()
+        self._reference = self._encode_reference(fit_image(image, width, height), longest.length)
         self._guider = copy.copy(guider)
         self._guider.model_patcher = model
         self._guider.model_options = model.model_options
@@ -146,12 +154,8 @@ class WanFamily:
         if self._audio is None:
             return
         projection = self._patch.model.audio_proj
-        device = self._model.load_device
-        self._audio.heard = audio_context(projection, self._features, *window.audio, device=device)
-        if self._silence:
-            self._audio.silent = silent_context(
-                projection, len(self._features), window.latents, dtype=self._audio.heard.dtype, device=device
-            )
+        heard = audio_context(projection, self._features, *window.audio, device=self._model.load_device)
+        self._audio.heard = heard.to(self._dtype)
 
     def _set_reference(self, window: Window) -> None:
         """Give every conditioning the reference image: latents, mask (0 = given) and CLIP vision."""
@@ -165,15 +169,13 @@ class WanFamily:
             name: [{**entry, **given} for entry in entries] for name, entries in self._conds.items()
         }
 
-    def _encode_reference(self) -> torch.Tensor:
-        """Latents of the reference followed by grey, for the longest window.
+    def _encode_reference(self, image: torch.Tensor, frames: int) -> torch.Tensor:
+        """Latents of the reference followed by grey, for the longest window's ``frames``.
 
         The VAE is causal: a shorter window's latents are the first of these.
         """
-        width, height = self._size
-        longest = max(window.length for window in self._plan.windows)
-        picture = torch.full((longest, height, width, 3), GREY, device=self._image.device, dtype=self._image.dtype)
-        picture[:1] = self._image
+        picture = torch.full((frames, *image.shape[1:]), GREY, device=image.device, dtype=image.dtype)
+        picture[:1] = image
         return self._encode(picture)
 
     def _encode(self, frames: torch.Tensor) -> torch.Tensor:

@@ -15,12 +15,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from ...audio.features import LAYERS as AUDIO_LAYERS
+from ...audio.features import WIDTH as AUDIO_WIDTH
+from ..plan.windows import VAE_STEP
+
 AUDIO_WINDOW = 5
-VAE_STEP = 4
 #: Feature frames a later latent frame takes: 3 on the left, 2 in the middle, 3 on the right.
 LATER_WINDOW = AUDIO_WINDOW + VAE_STEP - 1
-AUDIO_LAYERS = 12
-AUDIO_WIDTH = 768
 
 
 class AudioProjection(nn.Module):
@@ -44,9 +45,6 @@ class AudioProjection(nn.Module):
         self.proj2 = operations.Linear(intermediate, intermediate, **settings)
         self.proj3 = operations.Linear(intermediate, tokens * out_width, **settings)
         self.norm = operations.LayerNorm(out_width, **settings)
-
-    def forward(self, first: torch.Tensor, later: torch.Tensor) -> torch.Tensor:
-        return project(self, first, later)
 
 
 def mirrored(indices: torch.Tensor, count: int) -> torch.Tensor:

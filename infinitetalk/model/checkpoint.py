@@ -12,9 +12,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from ...audio.features import LAYERS as AUDIO_LAYERS
+from ...audio.features import WIDTH as AUDIO_WIDTH
 from ..errors import LongTalkError
 from .audio_attention import AUDIO_HEADS
-from .audio_projection import AUDIO_LAYERS, AUDIO_WIDTH, AUDIO_WINDOW, LATER_WINDOW
+from .audio_projection import AUDIO_WINDOW, LATER_WINDOW
 
 log = logging.getLogger(__name__)
 

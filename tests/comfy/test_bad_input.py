@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from comfy_runs import make_family
+from comfy_runs import make_family, sampler_settings
 from safetensors.torch import load_file, save_file
 
 from longtalk.infinitetalk.errors import LongTalkError
@@ -47,33 +47,11 @@ def refused(monkeypatch: pytest.MonkeyPatch) -> Callable[..., LongTalkError]:
 
 
 def sampler(nodes: ModuleType, parts: SimpleNamespace, image: Any, **changes: Any) -> Callable[[], Any]:
-    settings: dict[str, Any] = {
-        "model": parts.model,
-        "model_patch": parts.patch,
-        "positive": parts.positive,
-        "negative": parts.negative,
-        "vae": parts.vae,
-        "image": image,
-        "width": 64,
-        "height": 48,
-        "seed": 3,
-        "steps": 1,
-        "cfg": 1.0,
-        "audio_cfg": 1.0,
-        "sampler_name": "euler",
-        "scheduler": "simple",
-        "audio_scale": 1.0,
-        "window_frames": 13,
-        "motion_frames": 5,
-        "plan_mode": "exact",
-        "features": "official",
-        "codec": "h264",
-        "crf": 23,
-        "return_images": False,
-        "audio_encoder": parts.audio_encoder,
-        "clip_vision_output": parts.vision,
-        **changes,
-    }
+    """The sampler with one thing wrong; everything else, the speech included, is in order."""
+    small: dict[str, Any] = {"width": 64, "height": 48, "steps": 1, "window_frames": 13, "motion_frames": 5}
+    if "speakers" not in changes:
+        small["audio"] = audio()
+    settings = sampler_settings(parts, image, **{**small, **changes})
     return lambda: nodes.LongTalkSampler.execute(**settings)
 
 
@@ -105,7 +83,7 @@ BAD_SETTINGS = {
     "wrong negative": ({"negative": text(2048)}, ("negative", "2048", "umt5")),
     "no text": ({"positive": []}, ("positive", "nothing")),
     "wrong clip vision": ({"clip_vision_output": vision(1024)}, ("1280", "1024", "clip_vision_h")),
-    "no audio": ({}, ("audio",)),
+    "no audio": ({"audio": None}, ("audio",)),
     "empty audio": ({"audio": audio(0)}, ("audio",)),
     "one sample": ({"audio": audio(1)}, ("audio", "0.04")),
     "silent audio": ({"audio": audio(value=0.0)}, ("audio", "silence")),

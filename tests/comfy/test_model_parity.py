@@ -7,14 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from comfy_runs import relative
 
 FRAMES, ROWS, COLUMNS = 4, 3, 5
 PER_FRAME = ROWS * COLUMNS
 WIDTH, HEADS, TOKENS = 640, 40, 32
-
-
-def relative(ours: torch.Tensor, theirs: torch.Tensor) -> float:
-    return float((ours - theirs).norm() / theirs.norm())
 
 
 def randn(*shape: int, seed: int) -> torch.Tensor:

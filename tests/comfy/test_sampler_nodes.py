@@ -10,7 +10,7 @@ from typing import Any
 import av
 import pytest
 import torch
-from comfy_runs import make_family, make_speech, relative
+from comfy_runs import make_family, make_speech, relative, sampler_settings
 
 SIZE = {"width": 96, "height": 64}
 
@@ -47,33 +47,7 @@ def forwards_of(parts: SimpleNamespace, before: Callable[[int], None] = lambda c
 
 
 def run_sampler(nodes: ModuleType, parts: SimpleNamespace, image: torch.Tensor, **changes: Any) -> Any:
-    settings: dict[str, Any] = {
-        "model": parts.model,
-        "model_patch": parts.patch,
-        "positive": parts.positive,
-        "negative": parts.negative,
-        "vae": parts.vae,
-        "image": image,
-        **SIZE,
-        "seed": 3,
-        "steps": 2,
-        "cfg": 1.0,
-        "audio_cfg": 1.0,
-        "sampler_name": "euler",
-        "scheduler": "simple",
-        "audio_scale": 1.0,
-        "window_frames": 21,
-        "motion_frames": 9,
-        "plan_mode": "exact",
-        "features": "official",
-        "codec": "h264",
-        "crf": 18,
-        "return_images": False,
-        "audio_encoder": parts.audio_encoder,
-        "clip_vision_output": parts.vision,
-        **changes,
-    }
-    return nodes.LongTalkSampler.execute(**settings)
+    return nodes.LongTalkSampler.execute(**sampler_settings(parts, image, **changes))
 
 
 def count_frames(path: str) -> int:

@@ -8,6 +8,37 @@ from typing import Any
 import torch
 
 
+def sampler_settings(parts: SimpleNamespace, image: Any, **changes: Any) -> dict[str, Any]:
+    """All inputs of LongTalkSampler, small: 96x64, windows of 21 frames, 2 steps."""
+    return {
+        "model": parts.model,
+        "model_patch": parts.patch,
+        "positive": parts.positive,
+        "negative": parts.negative,
+        "vae": parts.vae,
+        "image": image,
+        "width": 96,
+        "height": 64,
+        "seed": 3,
+        "steps": 2,
+        "cfg": 1.0,
+        "audio_cfg": 1.0,
+        "sampler_name": "euler",
+        "scheduler": "simple",
+        "audio_scale": 1.0,
+        "window_frames": 21,
+        "motion_frames": 9,
+        "plan_mode": "exact",
+        "features": "official",
+        "codec": "h264",
+        "crf": 18,
+        "return_images": False,
+        "audio_encoder": parts.audio_encoder,
+        "clip_vision_output": parts.vision,
+        **changes,
+    }
+
+
 def make_speech(parts: SimpleNamespace, audio: Any, *, features: str = "core", normalize: bool = False) -> Any:
     from longtalk.audio.tracks import track_from_audio
     from longtalk.infinitetalk.host.speech import encode_speech
