@@ -1,4 +1,8 @@
-"""Benchmarks: `python -m benchmarks.memory` and `python -m benchmarks.loop`.
+"""Benchmarks, each with a limit that its exit code reports.
+
+    python -m benchmarks.faults    is anything lost when the server is killed while it works?
+    python -m benchmarks.memory    does memory stay flat over a long video?
+    python -m benchmarks.loop      what does LongTalk itself cost per window?
 
 They run with any Python on a fresh clone: one that does not know `longtalk` hands over to the clone's environment.
 """

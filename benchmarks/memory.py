@@ -1,11 +1,12 @@
-"""Does memory stay flat over a long video? The real plan, loop and writer at full resolution, with a fake model.
+"""Does memory stay flat over a long video? The real pipeline at full resolution, with a fake model.
 
     python -m benchmarks.memory --minutes 10 --size 832x480
 
-The fake model makes float32 frames of a moving gradient and checks that the motion frames it is handed are the ones it
-ended the last window with. The resident memory is sampled all the time; the table shows its peak in each minute of
-video. The file is then decoded and its frames counted. Exits 1 when the peak grows by more than 300 MB after the first
-minute, or when the file is not what it should be.
+Plan, loop, sanity checks, segments, records, sound and join are the real ones. The fake model makes float32 frames of a
+moving gradient and checks that each window is handed what the one before ended with. The resident memory is sampled all
+the time, joining included; the table shows its peak in each minute of video. Then every window's files are checked as a
+resumed run would, and the video is decoded and its frames counted. Exits 1 when the peak grows by more than 300 MB
+after the first minute, or when a file is not what it should be.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import av
@@ -23,40 +25,69 @@ import numpy as np
 import psutil
 import torch
 
-from longtalk.infinitetalk.plan.windows import FPS, Window, plan_windows
-from longtalk.infinitetalk.run.loop import run_windows
-from longtalk.infinitetalk.run.writer import CODECS, Soundtrack, VideoFormat, VideoWriter, WrittenVideo
+from longtalk.infinitetalk.plan.windows import FPS, Plan, Window, plan_windows
+from longtalk.infinitetalk.run.checks import jumps, look_of
+from longtalk.infinitetalk.run.formats import CODECS, VideoFormat
+from longtalk.infinitetalk.run.join import WrittenVideo, join
+from longtalk.infinitetalk.run.loop import Carry, Fallbacks, MadeWindow, Rendered, run_windows
+from longtalk.infinitetalk.run.recorder import Recorder
+from longtalk.infinitetalk.run.run_folder import RunFolder, window_keys
+from longtalk.infinitetalk.run.seeds import window_seeds
+from longtalk.infinitetalk.run.soundtrack import Soundtrack, write_sound
 
 LIMIT_MB = 300.0
 SAMPLE_RATE_HZ = 48000
 SAMPLE_EVERY_S = 0.05
 FRAMES_PER_MINUTE = 60 * FPS
+RUN_NAME = "0123456789abcdef"
+MOTION = "motion"
+VAE_SPATIAL = 8
+LATENT_CHANNELS = 16
 
 
 class MovingGradient:
-    """A family whose frames are a gradient that drifts: full size, never the same, cheap to make."""
+    """A family whose frames are a gradient that drifts: full size, never the same, cheap to make.
+
+    What a window continues from is as large as latents of its last frames, and made of these frames.
+    """
+
+    attention = "none"
 
     def __init__(self, width: int, height: int, motion_frames: int) -> None:
         x = torch.linspace(0, 1, width).reshape(1, width, 1)
         y = torch.linspace(0, 1, height).reshape(height, 1, 1)
         self._still = 0.25 + 0.25 * torch.cat((x.expand(height, -1, -1), y.expand(-1, width, -1), x * y), dim=-1)
         self._motion_frames = motion_frames
-        self._last: torch.Tensor | None = None
+        self._ended_with: torch.Tensor | None = None
 
-    def _frame(self, out: torch.Tensor, frame: int) -> None:
+    def frame(self, number: int, out: torch.Tensor | None = None) -> torch.Tensor:
+        """Frame ``number`` of the video, float ``[H, W, 3]``."""
         # 2 pixels to the right per frame, and brighter and darker over 4 s.
-        torch.add(torch.roll(self._still, 2 * frame, dims=1), 0.2 + 0.2 * float(np.sin(frame * np.pi / 50)), out=out)
+        light = 0.2 + 0.2 * float(np.sin(number * np.pi / 50))
+        return torch.add(torch.roll(self._still, 2 * number, dims=1), light, out=out)
 
-    def render(self, window: Window, motion: torch.Tensor | None) -> torch.Tensor:
-        if (motion is None) != (self._last is None) or (
-            motion is not None and self._last is not None and not torch.equal(motion, self._last)
+    def render(self, window: Window, carry: Carry) -> Rendered:
+        """The window's frames; ends the benchmark when ``carry`` is not what the window before ended with."""
+        given = carry.get(MOTION)
+        if (given is None) != (window.index == 0) or (
+            given is not None and (self._ended_with is None or not torch.equal(given, self._ended_with))
         ):
-            raise SystemExit(f"window {window.index + 1}: the motion frames are not the last window's end")
-        frames = torch.empty(window.length, *self._still.shape)
+            raise SystemExit(f"window {window.index + 1}: is not handed what the window before ended with")
+        height, width, _ = self._still.shape
+        frames = torch.empty(window.length, height, width, 3)
         for i in range(window.length):
-            self._frame(frames[i], window.start + i)
-        self._last = frames[-self._motion_frames :].clone()
-        return frames
+            self.frame(window.start + i, frames[i])
+        latents = torch.zeros(1, LATENT_CHANNELS, window.latents, height // VAE_SPATIAL, width // VAE_SPATIAL)
+        motion = frames[-self._motion_frames :, ::VAE_SPATIAL, ::VAE_SPATIAL].clone()
+        self._ended_with = motion.clone()
+        return Rendered(latents, frames, {MOTION: motion})
+
+    def fall_back(self, fallbacks: Fallbacks) -> None:
+        """Nothing here can be given up: the checks found fault with a good picture."""
+        raise SystemExit(f"the loop asks for {fallbacks}, although the frames are good")
+
+    def is_out_of_memory(self, error: Exception) -> bool:
+        return False
 
 
 class PeakMemory:
@@ -105,29 +136,48 @@ def decoded(path: Path) -> tuple[int, float]:
                 raise SystemExit(f"frame {frames} is shown at {frame.time} s")
             frames += 1
     with av.open(str(path)) as container:
-        for frame in container.decode(audio=0):
-            samples += frame.samples
-            rate_hz = frame.sample_rate
+        for block in container.decode(audio=0):
+            samples += block.samples
+            rate_hz = block.sample_rate
     return frames, samples / rate_hz
 
 
-def render(frames: int, width: int, height: int, video: VideoFormat, path: Path) -> tuple[WrittenVideo, PeakMemory]:
-    plan = plan_windows(frames)
-    sound = synthetic_speech(frames / FPS)
-    memory = PeakMemory(frames)
+@dataclass(frozen=True)
+class Made:
+    """What the pipeline made: the video, how many windows are whole on the disk, and the memory it took."""
+
+    video: WrittenVideo
+    windows_whole: int
+    memory: PeakMemory
+
+
+def render(plan: Plan, width: int, height: int, video: VideoFormat, root: Path) -> Made:
+    sound = synthetic_speech(plan.frames / FPS)
+    family = MovingGradient(width, height, plan.motion_frames)
+    folder = RunFolder(root, RUN_NAME, video.suffix)
+    seeds = window_seeds(0, len(plan.windows))
+    keys = window_keys(RUN_NAME, seeds)
+    memory = PeakMemory(plan.frames)
+    recorder = Recorder(folder, video, keys, seeds)
+
+    def put(made: MadeWindow, frames: torch.Tensor) -> None:
+        if jumps(made.stats):
+            raise SystemExit(f"window {made.window.index + 1}: seems to jump, although the frames go on")
+        recorder.put(made, frames)
+        memory.frames += frames.shape[0]
+
     memory.start()
     try:
-        with VideoWriter(path, width=width, height=height, video=video, soundtrack=sound) as out:
-
-            def write(piece: torch.Tensor) -> None:
-                out.write(piece)
-                memory.frames += piece.shape[0]
-
-            run_windows(plan, MovingGradient(width, height, plan.motion_frames), write)
-            written = out.close()
+        with folder.owned():
+            write_sound(folder.sound_path, sound, video, frames=plan.frames, fps=FPS)
+            run_windows(plan, family, put, look_of(family.frame(0)[None]))
+            recorder.wait()
+            segments = [folder.segment_path(record.window, record.key) for record in recorder.records]
+            written = join(folder.video_path, segments, folder.sound_path, video, fps=FPS)
+            folder.record_video(written, keys[-1])
     finally:
         memory.stop()
-    return written, memory
+    return Made(written, len(folder.finished(keys).records), memory)
 
 
 def main() -> int:
@@ -135,7 +185,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10, help="length of the video, 2 or more to see growth")
     parser.add_argument("--size", default="832x480", help="WIDTHxHEIGHT")
     parser.add_argument("--codec", choices=CODECS, default="h264")
-    parser.add_argument("--out", type=Path, help="folder for the video; by default it is made and removed")
+    parser.add_argument("--out", type=Path, help="folder for the run; by default it is made and removed")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args()
     try:
@@ -145,34 +195,39 @@ def main() -> int:
     if args.minutes <= 0:
         parser.error("--minutes must be more than 0")
 
-    frames = round(args.minutes * FRAMES_PER_MINUTE)
+    plan = plan_windows(round(args.minutes * FRAMES_PER_MINUTE))
+    frames, windows = plan.frames, len(plan.windows)
     video = VideoFormat(args.codec)
     with tempfile.TemporaryDirectory() as scratch:
-        path = (args.out or Path(scratch)) / f"memory{video.suffix}"
         began = time.perf_counter()
         with torch.inference_mode():  # as ComfyUI runs nodes
-            written, memory = render(frames, width, height, video, path)
+            made = render(plan, width, height, video, args.out or Path(scratch))
         made_s = time.perf_counter() - began
-        counted, sound_s = decoded(path)
+        counted, sound_s = decoded(made.video.path)
 
-    peaks_mb = memory.peaks_mb
+    peaks_mb = made.memory.peaks_mb
     first_mb, growth_mb = peaks_mb[1], max(peaks_mb.values()) - peaks_mb[1]
-    good_file = counted == written.frames == frames and abs(sound_s - frames / FPS) < 1 / FPS
-    passed = good_file and growth_mb <= LIMIT_MB
+    good_file = counted == made.video.frames == frames and abs(sound_s - frames / FPS) < 1 / FPS
+    good = good_file and made.windows_whole == windows
+    passed = good and growth_mb <= LIMIT_MB
     if args.json:
         figures = {
-            "frames": counted, "expected_frames": frames, "sound_s": sound_s, "seconds": made_s, "bytes": written.bytes,
+            "frames": counted, "expected_frames": frames, "windows": windows, "windows_whole": made.windows_whole,
+            "sound_s": sound_s, "seconds": made_s, "bytes": made.video.bytes,
             "peak_mb_by_minute": [peaks_mb[minute] for minute in sorted(peaks_mb)], "growth_mb": growth_mb,
             "limit_mb": LIMIT_MB, "passed": passed,
         }  # fmt: skip
         print(json.dumps(figures))
         return 0 if passed else 1
-    print(f"{args.minutes:g} min of {width}x{height} {args.codec}, {len(plan_windows(frames).windows)} windows")
+    print(f"{args.minutes:g} min of {width}x{height} {args.codec}, {windows} windows")
     print(f"{'minute':>7} {'peak RSS MB':>12} {'since minute 1':>15}")
     for minute in sorted(peaks_mb):
         print(f"{minute:7d} {peaks_mb[minute]:12.1f} {peaks_mb[minute] - first_mb:+15.1f}")
-    print(f"made in {made_s:.1f} s ({frames / made_s:.1f} fps), {written.bytes / 1e6:.1f} MB")
-    print(f"decoded: {counted} of {frames} frames, {sound_s:.3f} s of sound: {'good' if good_file else 'BAD'}")
+    print(f"made in {made_s:.1f} s ({frames / made_s:.1f} fps), {made.video.bytes / 1e6:.1f} MB")
+    print(
+        f"on the disk: {made.windows_whole} of {windows} windows whole; decoded: {counted} of {frames} frames, "
+        f"{sound_s:.3f} s of sound: {'good' if good else 'BAD'}"
+    )
     print(f"growth {growth_mb:.1f} MB, limit {LIMIT_MB:.0f} MB: {'passed' if passed else 'FAILED'}")
     return 0 if passed else 1
 

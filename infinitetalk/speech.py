@@ -43,11 +43,13 @@ class Speech:
         speakers: whose speech it is.
         features: one ``[T, 12, 768]`` per speaker, 25 per second.
         notes: what was changed on the way (padding, loudness), in plain words.
+        encoded_by: digest of the encoder and its settings; with the tracks it decides the features.
     """
 
     speakers: Speakers
     features: tuple[torch.Tensor, ...]
     notes: tuple[str, ...]
+    encoded_by: str = ""
 
 
 def _checked_mask(mask: torch.Tensor | None, number: int, count: int) -> torch.Tensor:

@@ -13,9 +13,9 @@ from ..infinitetalk.errors import LongTalkError
 from ..infinitetalk.host.guider import make_guider
 from ..infinitetalk.host.noise import SeedNoise
 from ..infinitetalk.host.speech import encode_speech
-from ..infinitetalk.host.talk import Inputs, Result, talk
+from ..infinitetalk.host.talk import KEEP_CHOICES, RESUME_CHOICES, Inputs, Result, talk
 from ..infinitetalk.plan.windows import plan_windows
-from ..infinitetalk.run.writer import CODECS, VideoFormat
+from ..infinitetalk.run.formats import CODECS, VideoFormat
 from ..infinitetalk.speech import Speech
 from .common import CATEGORY, SpeakersType, SpeechType, output_of, speakers_from, window_inputs
 from .speech import feature_input
@@ -78,8 +78,8 @@ def output_inputs() -> list[Any]:
             "codec",
             options=list(CODECS),
             default="h264",
-            tooltip="h264: plays everywhere. h265: smaller. ffv1 (mkv, lossless) and prores (mov): for editors, saved "
-            "in output/longtalk because Save Video writes only mp4.",
+            tooltip="h264: plays everywhere. h265: smaller. ffv1 (mkv, lossless) and prores (mov): for editors; take "
+            "them from output/longtalk, because Save Video writes only mp4.",
         ),
         io.Int.Input(
             "crf",
@@ -108,6 +108,54 @@ def optional_inputs() -> list[Any]:
             "separated voice.",
         ),
     ]
+
+
+def run_inputs() -> list[Any]:
+    """How a run goes on and what is left of it."""
+    return [
+        io.Combo.Input(
+            "resume",
+            options=list(RESUME_CHOICES),
+            default=RESUME_CHOICES[0],
+            optional=True,
+            tooltip="auto: windows that an earlier run of the same inputs finished are kept, whatever stopped it. "
+            "start over: they are made again.",
+        ),
+        io.String.Input(
+            "rerender_from",
+            default="",
+            optional=True,
+            tooltip="Make a window and all after it again with a new seed: 40:7 is window 40 with seed 7; "
+            "40:7, 70:9 then also window 70 with seed 9. The report tells which window holds which second. "
+            "Empty: as first made.",
+        ),
+        io.Combo.Input(
+            "finished_runs",
+            options=list(KEEP_CHOICES),
+            default=KEEP_CHOICES[0],
+            optional=True,
+            tooltip="keep: a finished run's windows stay in output/longtalk, so that some can be made again. "
+            "video only: they are removed when the video is complete.",
+        ),
+    ]
+
+
+def run_settings(resume: str, rerender_from: str, finished_runs: str) -> dict[str, Any]:
+    """The same three as :class:`Inputs` takes them.
+
+    Raises:
+        LongTalkError: a choice that does not exist.
+    """
+    for name, value, choices in (("resume", resume, RESUME_CHOICES), ("finished_runs", finished_runs, KEEP_CHOICES)):
+        if value not in choices:
+            raise LongTalkError(
+                name, expected=" or ".join(choices), actual=repr(value), action="Choose one of these in the widget"
+            )
+    return {
+        "start_over": resume == RESUME_CHOICES[1],
+        "rerender_from": rerender_from,
+        "keep_windows": finished_runs == KEEP_CHOICES[0],
+    }
 
 
 def sampler_outputs() -> list[Any]:
@@ -151,8 +199,9 @@ class LongTalkSampler(io.ComfyNode):
                     default=0,
                     min=0,
                     max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=True,
-                    tooltip="Window n (from 0) uses seed + n.",
+                    # A seed that changes by itself would make every run another one, and none would go on.
+                    control_after_generate=io.ControlAfterGenerate.fixed,
+                    tooltip="Window n (from 0) uses seed + n. Keep it fixed to go on with a run that was stopped.",
                 ),
                 io.Int.Input(
                     "steps", default=4, min=1, max=10000, tooltip="4 to 6 with a step-distill LoRA, 40 without."
@@ -170,6 +219,7 @@ class LongTalkSampler(io.ComfyNode):
                 io.Audio.Input("audio", optional=True, tooltip="The speech, for one speaker."),
                 SpeakersType.Input("speakers", optional=True, tooltip="Instead of audio, for two speakers."),
                 *optional_inputs(),
+                *run_inputs(),
             ],
             outputs=sampler_outputs(),
         )
@@ -204,6 +254,9 @@ class LongTalkSampler(io.ComfyNode):
         speakers: Any = None,
         clip_vision_output: Any = None,
         soundtrack: Any = None,
+        resume: str = RESUME_CHOICES[0],
+        rerender_from: str = "",
+        finished_runs: str = KEEP_CHOICES[0],
     ) -> io.NodeOutput:
         guider = make_guider(model, positive, negative, cfg, audio_cfg)
         speakers = speakers_from(audio, speakers)
@@ -228,6 +281,7 @@ class LongTalkSampler(io.ComfyNode):
                 audio_scale=audio_scale,
                 video=VideoFormat(codec, crf),
                 return_images=return_images,
+                **run_settings(resume, rerender_from, finished_runs),
             )
         )
         return node_output(result)
@@ -262,6 +316,7 @@ class LongTalkSamplerAdvanced(io.ComfyNode):
                 io.Conditioning.Input("positive", optional=True),
                 io.Conditioning.Input("negative", optional=True),
                 *optional_inputs(),
+                *run_inputs(),
             ],
             outputs=sampler_outputs(),
         )
@@ -293,6 +348,9 @@ class LongTalkSamplerAdvanced(io.ComfyNode):
         negative: Any = None,
         clip_vision_output: Any = None,
         soundtrack: Any = None,
+        resume: str = RESUME_CHOICES[0],
+        rerender_from: str = "",
+        finished_runs: str = KEEP_CHOICES[0],
     ) -> io.NodeOutput:
         if guider is None:
             guider = make_guider(model, positive, negative, cfg, audio_cfg)
@@ -322,6 +380,7 @@ class LongTalkSamplerAdvanced(io.ComfyNode):
                 audio_scale=audio_scale,
                 video=VideoFormat(codec, crf),
                 return_images=return_images,
+                **run_settings(resume, rerender_from, finished_runs),
             )
         )
         return node_output(result)

@@ -37,13 +37,24 @@ def _node_text() -> Callable[[str], None]:
 
 
 class RunEvents:
-    """Shows one run: a bar over all windows' steps, the time left, and a preview of a frame that moves."""
+    """Shows one run: a bar over all windows' steps, the time left, and a preview of a frame that moves.
 
-    def __init__(self, model: Any, progress: RunProgress) -> None:
+    Args:
+        model: the diffusion model's patcher.
+        progress: of the run.
+        check: called after each step; raises to stop the run.
+    """
+
+    def __init__(self, model: Any, progress: RunProgress, check: Callable[[], None] = lambda: None) -> None:
         self._progress = progress
+        self._check = check
         self._show_text = _node_text()
         self._bar = comfy.utils.ProgressBar(progress.total_steps)
         self._previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
+
+    def say(self, text: str) -> None:
+        """Show a text on the node."""
+        self._show_text(text)
 
     def start_window(self, window: Window) -> None:
         self._progress.start_window(window.index)
@@ -56,6 +67,7 @@ class RunEvents:
 
         def step_done(step: int, denoised: torch.Tensor, x: torch.Tensor, total: int) -> None:
             check_interrupt()
+            self._check()
             self._progress.step(step + 1)
             preview = None
             if self._previewer is not None:

@@ -84,3 +84,9 @@ def make_guider(model: Any, positive: Any, negative: Any, cfg: float, audio_cfg:
 def needs_silence(guider: Any) -> bool:
     """Whether the guider will ask for predictions without audio."""
     return isinstance(guider, AudioGuider) and not math.isclose(guider.audio_cfg, 1.0)
+
+
+def forwards_of(guider: Any) -> int:
+    """How many forwards of the model one step takes."""
+    texts = 1 if math.isclose(getattr(guider, "cfg", 1.0), 1.0) else 2
+    return texts + needs_silence(guider)

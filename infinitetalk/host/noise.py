@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import comfy.sample
 import torch
 
-log = logging.getLogger(__name__)
+from ..run.seeds import SEED_LIMIT
 
-SEED_LIMIT = 2**64
+log = logging.getLogger(__name__)
 
 
 class SeedNoise:
@@ -40,37 +41,48 @@ def _reseed(noise: Any, offset: int, seen: set[int]) -> bool:
     return found
 
 
-def _shuffled(noise: torch.Tensor, window: int) -> torch.Tensor:
+def _shuffled(noise: torch.Tensor, offset: int) -> torch.Tensor:
     """The same values at other places: another noise of exactly the same distribution."""
-    generator = torch.Generator().manual_seed(window)
+    generator = torch.Generator().manual_seed(offset)
     order = torch.randperm(noise.numel(), generator=generator)
     return noise.flatten()[order].reshape(noise.shape)
+
+
+def base_seed(noise: Any) -> int:
+    """The seed of a NOISE object; 0 where it has none."""
+    return int(getattr(noise, "seed", 0) or 0) % SEED_LIMIT
 
 
 class WindowNoise:
     """Gives each window its own noise from one NOISE object.
 
-    A window's seed is the base seed plus its index. The noise of an object without any seed is shuffled in every
-    window after the first, so that no two windows share a pattern. Noise that is switched off (zeros) stays off.
+    The noise of an object without any seed is shuffled, by as many different orders as there are seeds, so that no two
+    windows share a pattern. Noise that is switched off (zeros) stays off.
+
+    Args:
+        noise: NOISE.
+        seeds: of each window; the object is reseeded by what they differ from its own.
     """
 
-    def __init__(self, noise: Any) -> None:
+    def __init__(self, noise: Any, seeds: Sequence[int]) -> None:
         self._noise = noise
+        self._seeds = seeds
 
     def seed(self, window: int) -> int:
         """The seed for ancestral and SDE samplers, and for the report."""
-        return (int(getattr(self._noise, "seed", 0) or 0) + window) % SEED_LIMIT
+        return self._seeds[window]
 
     def generate(self, window: int, samples: torch.Tensor) -> torch.Tensor:
         """Noise for a window's empty latent ``samples [1, C, T, h, w]``."""
         latent = {"samples": samples}
-        if window == 0:
-            first: torch.Tensor = self._noise.generate_noise(latent)
-            return first
-        own = copy.deepcopy(self._noise)
-        if _reseed(own, window, set()):
-            seeded: torch.Tensor = own.generate_noise(latent)
+        offset = (self._seeds[window] - base_seed(self._noise)) % SEED_LIMIT
+        if offset == 0:
+            own: torch.Tensor = self._noise.generate_noise(latent)
+            return own
+        other = copy.deepcopy(self._noise)
+        if _reseed(other, offset, set()):
+            seeded: torch.Tensor = other.generate_noise(latent)
             return seeded
         log.info("the NOISE input has no seed: window %d gets its noise shuffled", window + 1)
         # The object itself, not the copy, so that one that draws on goes on drawing.
-        return _shuffled(self._noise.generate_noise(latent), window)
+        return _shuffled(self._noise.generate_noise(latent), offset)

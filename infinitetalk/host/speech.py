@@ -11,6 +11,7 @@ import torch
 from ...audio.features import RATE_HZ, FeatureMode, check_encoder, feature_mode, speech_features
 from ...audio.tracks import mono, normalize_loudness
 from ..errors import LongTalkError
+from ..run.fingerprint import fingerprint, weights_fingerprint
 from ..speech import Speakers, Speech
 from .events import check_interrupt
 
@@ -80,4 +81,5 @@ def encode_speech(
                 notes.append(f"{track.name}: {notice}")
         device = audio_encoder.load_device
         features.append(speech_features(model, samples, mode=mode, device=device, check=check_interrupt))
-    return Speech(speakers, tuple(features), tuple(notes))
+    encoded_by = fingerprint([weights_fingerprint(model.named_parameters()), mode, normalize])
+    return Speech(speakers, tuple(features), tuple(notes), encoded_by)

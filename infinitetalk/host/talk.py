@@ -1,54 +1,32 @@
-"""One run from inputs to a finished video file: check, plan, loop, write."""
+"""One run from inputs to a finished video file: check, plan, and hand over to the session that makes it."""
 
 from __future__ import annotations
 
 import logging
-import math
-import time
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import comfy.model_management
 import folder_paths
 import torch
 
 from ...audio.tracks import Track
 from ..errors import LongTalkError
-from ..plan.report import plan_report
 from ..plan.windows import FPS, Plan
-from ..run.loop import RunReport, run_windows
-from ..run.progress import RunProgress, clock_text
-from ..run.writer import Soundtrack, VideoFormat, VideoWriter, WrittenVideo
+from ..run.formats import VideoFormat
+from ..run.seeds import parse_rerender
+from ..run.soundtrack import Soundtrack
 from ..speech import Speech
 from .checks import check_clip_vision, check_image, check_model, check_text, check_vae, snapped_size
-from .events import RunEvents, check_interrupt
+from .memory import twice
 from .patch import check_patch
-from .wan import WanFamily
+from .session import Result, Session
 
 log = logging.getLogger(__name__)
 
-
-def _is_copied_on(video: VideoFormat) -> bool:
-    """Whether core's SaveVideo, which writes mp4, can take the file over without encoding again."""
-    return video.container == "mp4"
-
-
-@dataclass(frozen=True)
-class Result:
-    """A finished run.
-
-    Attributes:
-        video: the file.
-        images: all frames ``[F, H, W, 3]`` when they were asked for.
-        report: what was done, for a person.
-    """
-
-    video: WrittenVideo
-    images: torch.Tensor | None
-    report: str
+RESUME_CHOICES = ("auto", "start over")
+KEEP_CHOICES = ("keep", "video only")
 
 
 @dataclass(frozen=True)
@@ -56,6 +34,8 @@ class Inputs:
     """Everything a run needs; see :class:`~.wan.WanFamily` for the tensors.
 
     ``speech`` is called once, when everything else has been checked; ``plan`` must be made for its speakers' frames.
+    ``rerender_from`` is read by :func:`~..run.seeds.parse_rerender`; ``start_over`` forgets what an earlier run of the
+    same inputs made; without ``keep_windows`` only the video is left of a finished run.
     """
 
     plan: Plan
@@ -74,6 +54,14 @@ class Inputs:
     audio_scale: float = 1.0
     video: VideoFormat = field(default_factory=VideoFormat)
     return_images: bool = False
+    start_over: bool = False
+    rerender_from: str = ""
+    keep_windows: bool = True
+
+
+def runs_root() -> Path:
+    """Where the runs are: ``longtalk`` in the output folder."""
+    return Path(folder_paths.get_output_directory()) / "longtalk"
 
 
 def _check(inputs: Inputs) -> None:
@@ -99,14 +87,7 @@ def _check(inputs: Inputs) -> None:
             actual=f"{max(0, inputs.sigmas.numel() - 1)} steps",
             action="Raise the steps, or denoise above 0",
         )
-
-
-def _target(video: VideoFormat) -> Path:
-    """Where the file goes: temporary for what SaveVideo copies on, the output folder for what it cannot hold."""
-    root = folder_paths.get_temp_directory() if _is_copied_on(video) else folder_paths.get_output_directory()
-    folder = Path(root) / "longtalk"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"talk_{time.strftime('%Y%m%d-%H%M%S')}_{uuid.uuid4().hex[:8]}{video.suffix}"
+    parse_rerender(inputs.rerender_from, len(inputs.plan.windows))
 
 
 def _sound(track: Track, plan: Plan, notes: list[str]) -> Soundtrack:
@@ -118,100 +99,18 @@ def _sound(track: Track, plan: Plan, notes: list[str]) -> Soundtrack:
     return Soundtrack(track.waveform.numpy(), track.sample_rate)
 
 
-class _Images:
-    """Collects the frames of the whole video, when the user asked for them, in memory reserved beforehand.
-
-    Raises:
-        LongTalkError: they do not fit into the memory that is free.
-    """
-
-    def __init__(self, plan: Plan, width: int, height: int) -> None:
-        shape = (plan.frames, height, width, 3)
-        gigabytes = math.prod(shape) * 4 / 1e9
-        free = comfy.model_management.get_free_memory(torch.device("cpu")) / 1e9
-        if gigabytes > free:
-            raise LongTalkError(
-                "return_images",
-                expected=f"frames that fit into the {free:.1f} GB of memory that are free",
-                actual=f"{plan.frames} frames of {width}x{height}, {gigabytes:.1f} GB",
-                action="Turn return_images off and use the video, which needs no memory",
-            )
-        log.warning("return_images: %d frames as one IMAGE take %.1f GB of memory", plan.frames, gigabytes)
-        self.frames = torch.empty(shape)
-        self._filled = 0
-
-    def add(self, frames: torch.Tensor) -> None:
-        self.frames[self._filled : self._filled + frames.shape[0]] = frames
-        self._filled += frames.shape[0]
-
-
 def talk(inputs: Inputs) -> Result:
-    """Make the video.
+    """Make the video, or go on with the one an earlier run of the same inputs began.
 
     Raises:
-        LongTalkError: an input cannot work; raised before the speech is encoded, let alone a model loaded.
+        LongTalkError: an input cannot work; raised before the speech is encoded, let alone a model loaded. Also what
+            stops a run on its way (memory, disk, a broken picture); the windows finished by then are kept.
     """
     _check(inputs)
     width, height, notice = snapped_size(inputs.width, inputs.height)
-    speech = inputs.speech()
+    speech = twice("the speech features", inputs.speech)
     notes = [*speech.notes, *([notice] if notice else [])]
-    plan = inputs.plan
-    log.info("%d frames, windows: %d, size: %dx%d", plan.frames, len(plan.windows), width, height)
-
-    model = inputs.guider.model_patcher
-    progress = RunProgress(plan, inputs.sigmas.numel() - 1)
-    images = _Images(plan, width, height) if inputs.return_images else None
-    sound = _sound(inputs.soundtrack or speech.speakers.arrangement.mix, plan, notes)
-    # The writer first: a full disk or a missing codec is found before the diffusion model is loaded.
-    with VideoWriter(_target(inputs.video), width=width, height=height, video=inputs.video, soundtrack=sound) as writer:
-        family = WanFamily(
-            plan=plan,
-            guider=inputs.guider,
-            model_patch=inputs.model_patch,
-            vae=inputs.vae,
-            image=check_image(inputs.image),
-            clip_vision=inputs.clip_vision,
-            features=speech.features,
-            masks=speech.speakers.masks,
-            width=width,
-            height=height,
-            noise=inputs.noise,
-            sampler=inputs.sampler,
-            sigmas=inputs.sigmas,
-            audio_scale=inputs.audio_scale,
-            events=RunEvents(model, progress),
-        )
-        run = run_windows(plan, family, _tee(writer.write, images), check_interrupt=check_interrupt)
-        video = writer.close()
-    report = _report(run, video, notes, inputs, speech.speakers.count, progress.elapsed_s)
-    log.info("%s: %d frames in %s", video.path.name, video.frames, clock_text(progress.elapsed_s))
-    return Result(video, images.frames if images else None, report)
-
-
-def _tee(write: Callable[[torch.Tensor], None], images: _Images | None) -> Callable[[torch.Tensor], None]:
-    if images is None:
-        return write
-
-    def both(frames: torch.Tensor) -> None:
-        write(frames)
-        images.add(frames)
-
-    return both
-
-
-def _report(
-    run: RunReport, video: WrittenVideo, notes: list[str], inputs: Inputs, speakers: int, elapsed_s: float
-) -> str:
-    plan = inputs.plan
-    lines = [
-        f"{video.frames} frames, {video.frames / FPS:.2f} s, {video.width}x{video.height}, "
-        f"{video.video_codec}, sound {video.audio_codec or 'none'}, {video.bytes / 1e6:.1f} MB",
-        f"took {clock_text(elapsed_s)}: {run.render_s:.1f} s rendering, {run.write_s:.1f} s waiting for the writer, "
-        f"{run.render_s / len(plan.windows):.2f} s per window",
-        f"seed {getattr(inputs.noise, 'seed', 'none')} plus the window's index, audio scale {inputs.audio_scale:g}, "
-        f"{speakers} speaker(s)",
-    ]
-    if not _is_copied_on(inputs.video):
-        lines.append(f"saved as {video.path} (Save Video writes mp4, which cannot hold {inputs.video.codec})")
-    lines += [f"note: {note}" for note in notes]
-    return "\n".join([*lines, "", plan_report(plan)])
+    sound = _sound(inputs.soundtrack or speech.speakers.arrangement.mix, inputs.plan, notes)
+    session = Session(inputs, speech, sound, width=width, height=height, root=runs_root(), notes=notes)
+    with session.folder.owned():
+        return session.make()

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
+import comfy.ldm.modules.attention
 import comfy.model_management
 import comfy.model_patcher
 import comfy.utils
@@ -16,10 +17,12 @@ from ..errors import LongTalkError
 from ..model.audio_projection import audio_context, silent_context
 from ..model.speakers import token_masks
 from ..plan.windows import Plan, Window
+from ..run.loop import Carry, Fallbacks, Rendered
 from .audio_patch import AudioPatch, PinnedLatents, SpeakerMapPatch
 from .checks import LATENT_CHANNELS, VAE_SPATIAL
 from .events import RunEvents
 from .guider import needs_silence
+from .memory import KeepMoreFree, free_everything, is_out_of_memory
 from .noise import WindowNoise
 
 #: What the frames behind the reference are filled with: zero after the VAE's normalisation.
@@ -27,6 +30,10 @@ GREY = 0.5
 #: Picture tokens are 2x2 latents.
 PATCH = 2
 KEY = "longtalk"
+#: Side of the VAE's tiles in pixels, by memory level above 0, with a quarter of overlap. Tiles are spatial only: a clip
+#: decoded in pieces of time flickers where the pieces meet.
+TILES = (256, 128)
+MOTION = "motion"
 
 
 def fit_image(image: torch.Tensor, width: int, height: int) -> torch.Tensor:
@@ -44,6 +51,19 @@ def crop_to_shape(masks: torch.Tensor, width: int, height: int) -> torch.Tensor:
     return masks[:, top : top + keep_rows, left : left + keep_columns]
 
 
+def fits(carry: Carry, plan: Plan, width: int, height: int) -> bool:
+    """Whether tensors read from a file are what a later window of this plan continues from."""
+    motion = carry.get(MOTION)
+    shape = (1, LATENT_CHANNELS, plan.windows[-1].pinned_latents, height // VAE_SPATIAL, width // VAE_SPATIAL)
+    return motion is not None and motion.shape == shape and motion.is_floating_point()
+
+
+def _plain_attention(function: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+    """An attention override: PyTorch's own, whatever the model would use."""
+    out: torch.Tensor = comfy.ldm.modules.attention.attention_pytorch(*args, **kwargs)
+    return out
+
+
 class WanFamily:
     """Renders windows with WAN 2.1 image-to-video and an InfiniteTalk patch.
 
@@ -57,7 +77,8 @@ class WanFamily:
         clip_vision: CLIP vision output of the reference, or None.
         features: one ``[T, 12, 768]`` per speaker; mirrored past its end where the last window needs more.
         masks: ``[speakers, H, W]`` in the reference image, or None for one speaker.
-        noise, sampler, sigmas: as in SamplerCustomAdvanced.
+        noise: gives each window its noise and seed.
+        sampler, sigmas: as in SamplerCustomAdvanced.
         audio_scale: strength of the audio cross-attention; 0 leaves the patch out altogether.
     """
 
@@ -74,7 +95,7 @@ class WanFamily:
         masks: torch.Tensor | None,
         width: int,
         height: int,
-        noise: Any,
+        noise: WindowNoise,
         sampler: Any,
         sigmas: torch.Tensor,
         audio_scale: float,
@@ -84,10 +105,13 @@ class WanFamily:
         self._features = features
         self._patch = model_patch
         self._size = (width, height)
-        self._noise = WindowNoise(noise)
+        self._noise = noise
         self._sampler = sampler
         self._sigmas = sigmas
         self._events = events
+        self._motion_frames = plan.motion_frames
+        self._last = plan.windows[-1]
+        self._fallbacks = Fallbacks()
         longest = max(plan.windows, key=lambda window: window.length)
 
         model = guider.model_patcher.clone()
@@ -95,6 +119,8 @@ class WanFamily:
         model.model_options = comfy.model_patcher.create_model_options_clone(guider.model_options)
         self._pinned = PinnedLatents()
         model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, self._pinned)
+        self._keep_free = KeepMoreFree()
+        model.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, self._keep_free)
         self._audio = AudioPatch(model_patch, audio_scale) if audio_scale != 0.0 else None
         if self._audio is not None:
             model.set_model_attn2_patch(self._audio)
@@ -119,16 +145,44 @@ class WanFamily:
         self._conds = guider.original_conds
         self._clip_vision = clip_vision
 
-    def render(self, window: Window, motion: torch.Tensor | None) -> torch.Tensor:
-        """Sample and decode one window, see :class:`~..run.loop.Family`."""
-        self._events.start_window(window)
-        frames = self._decode(self.sample(window, motion))
-        self._events.end_window(window)
-        return frames
+    def render(self, window: Window, carry: Carry) -> Rendered:
+        """Sample and decode one window, see :class:`~..run.loop.Family`.
 
-    def sample(self, window: Window, motion: torch.Tensor | None) -> torch.Tensor:
+        What the next window continues from are the latents of this one's last ``motion_frames`` frames, as the VAE
+        encodes them: exactly what it will be pinned to, in 1/36 of the frames' size.
+        """
+        self._events.start_window(window)
+        latents = self.sample(window, carry)
+        frames = self._decode(latents)
+        after: Carry = {} if window == self._last else {MOTION: self._encode(frames[-self._motion_frames :]).cpu()}
+        self._events.end_window(window)
+        return Rendered(latents, frames, after)
+
+    def fall_back(self, fallbacks: Fallbacks) -> None:
+        """Use less memory or PyTorch's attention from now on, see :class:`~..run.loop.Family`."""
+        self._fallbacks = fallbacks
+        if fallbacks.memory_level:
+            self._keep_free.factor = 2**fallbacks.memory_level
+            free_everything()
+        if fallbacks.plain_attention:
+            self._model.model_options["transformer_options"]["optimized_attention_override"] = _plain_attention
+
+    def is_out_of_memory(self, error: Exception) -> bool:
+        return is_out_of_memory(error)
+
+    @property
+    def attention(self) -> str:
+        """The attention function the model uses: an override's, or the one ComfyUI was started with."""
+        if self._fallbacks.plain_attention:
+            return "PyTorch's own attention"
+        options = self._model.model_options["transformer_options"]
+        function = options.get("optimized_attention_override", comfy.ldm.modules.attention.optimized_attention)
+        name = getattr(function, "__qualname__", type(function).__name__).replace(".<locals>", "")
+        return f"{getattr(function, '__module__', '')}.{name}".lstrip(".")
+
+    def sample(self, window: Window, carry: Carry) -> torch.Tensor:
         """The window's latents ``[1, 16, window.latents, h, w]``, its pinned ones exactly as they went in."""
-        pinned = self._reference[:, :, :1] if motion is None else self._encode(motion)
+        pinned = carry[MOTION] if carry else self._reference[:, :, :1]
         self._pinned.latents = self._model.model.process_latent_in(pinned)
         self._set_audio(window)
         self._set_reference(window)
@@ -179,11 +233,21 @@ class WanFamily:
         return self._encode(picture)
 
     def _encode(self, frames: torch.Tensor) -> torch.Tensor:
-        out: torch.Tensor = self._vae.encode(frames[..., :3])
+        out: torch.Tensor
+        if self._fallbacks.memory_level:
+            tile = TILES[self._fallbacks.memory_level - 1]
+            out = self._vae.encode_tiled(frames[..., :3], tile_x=tile, tile_y=tile, overlap=tile // 4)
+        else:
+            out = self._vae.encode(frames[..., :3])
         return out
 
     def _decode(self, latents: torch.Tensor) -> torch.Tensor:
-        frames: torch.Tensor = self._vae.decode(latents)
+        frames: torch.Tensor
+        if self._fallbacks.memory_level:
+            tile = TILES[self._fallbacks.memory_level - 1] // VAE_SPATIAL
+            frames = self._vae.decode_tiled(latents, tile_x=tile, tile_y=tile, overlap=tile // 4)
+        else:
+            frames = self._vae.decode(latents)
         return frames.reshape(-1, *frames.shape[-3:])  # [1, F, H, W, 3] -> [F, H, W, 3]
 
     def _token_masks(self, masks: torch.Tensor) -> torch.Tensor:

@@ -11,12 +11,17 @@ _LINES_AT_EACH_END = 20
 """A plan of more than twice as many windows is shortened in the middle."""
 
 
-def plan_report(plan: Plan) -> str:
+def plan_report(plan: Plan, beside: Sequence[str] = (), *, whole: bool = False) -> str:
     """Totals first, then a line per window. Plain text; times are m:ss.ff with hundredths of a second.
 
     Frame intervals are half-open and the table says so. One frame is 0.04 s, so every time is exact.
+
+    Args:
+        plan: the windows.
+        beside: further columns: a heading, then a text for each window.
+        whole: every window, however many there are; otherwise the middle of a long table is left out.
     """
-    return "\n".join([*_totals(plan), "", *_table(plan)])
+    return "\n".join([*_totals(plan), "", *_table(plan, beside, whole)])
 
 
 def clock(frames: int) -> str:
@@ -54,25 +59,27 @@ def _totals(plan: Plan) -> Iterator[str]:
         )
 
 
-def _table(plan: Plan) -> Iterator[str]:
+def _table(plan: Plan, beside: Sequence[str], whole: bool) -> Iterator[str]:
     end = plan.windows[0].output[1]
+    heading, *texts = beside or [""] * (len(plan.windows) + 1)
     yield f"Frames are counted from 0; [0, {end}) is 0 up to and without {end}."
-    yield f"{'window':>6}  {'frames':<18}  {'time':<19}  {'length':>6}  {'pinned':>6}  {'cut':>3}"
-    windows = plan.windows
-    if len(windows) <= 2 * _LINES_AT_EACH_END:
-        yield from map(_line, windows)
+    yield f"{'window':>6}  {'frames':<18}  {'time':<19}  {'length':>6}  {'pinned':>6}  {'cut':>3}  {heading}".rstrip()
+    lines = [_line(window, text) for window, text in zip(plan.windows, texts, strict=True)]
+    if whole or len(lines) <= 2 * _LINES_AT_EACH_END:
+        yield from lines
         return
-    middle = windows[_LINES_AT_EACH_END:-_LINES_AT_EACH_END]
-    yield from map(_line, windows[:_LINES_AT_EACH_END])
+    middle = plan.windows[_LINES_AT_EACH_END:-_LINES_AT_EACH_END]
+    yield from lines[:_LINES_AT_EACH_END]
     yield f"  ... windows {middle[0].index + 1:,} to {middle[-1].index + 1:,}: {_lengths(middle)} ..."
-    yield from map(_line, windows[-_LINES_AT_EACH_END:])
+    yield from lines[-_LINES_AT_EACH_END:]
 
 
-def _line(window: Window) -> str:
+def _line(window: Window, text: str) -> str:
     start, end = window.output
     frames = f"[{start:,}, {end:,})"
     time = f"{clock(start)} - {clock(end)}"
-    return f"{window.index + 1:>6,}  {frames:<18}  {time:<19}  {window.length:>6}  {window.pinned:>6}  {window.cut:>3}"
+    columns = f"{window.length:>6}  {window.pinned:>6}  {window.cut:>3}"
+    return f"{window.index + 1:>6,}  {frames:<18}  {time:<19}  {columns}  {text}".rstrip()
 
 
 def _lengths(windows: Sequence[Window]) -> str:

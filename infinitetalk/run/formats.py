@@ -1,15 +1,19 @@
-"""The video formats the writer offers, and how frames become what each encoder takes."""
+"""The video formats there are, how frames become what each encoder takes, and how they become frames again."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
+import torch
 from av.video.reformatter import VideoReformatter
 
 from ..errors import LongTalkError
@@ -28,6 +32,8 @@ _RANGE_FULL = 2
 # swscale's bicubic + SWS_FULL_CHR_H_INP + SWS_ACCURATE_RND. As numbers, because PyAV 16 has no names for the last two.
 # Without them the chroma of a flat patch is off by up to one step; with them by half a step, the least possible.
 _SCALE_FLAGS = 4 | 0x4000 | 0x40000
+# The same on the way back, and SWS_FULL_CHR_H_INT.
+_SCALE_BACK_FLAGS = _SCALE_FLAGS | 0x2000
 
 _KEYFRAME_EVERY_S = 2
 # Frames by which x264 and x265 reorder with a pyramid of B-frames, and the most that H.264 and H.265 allow.
@@ -35,6 +41,9 @@ _REORDER = 2
 _MAX_REORDER = 16
 # More threads hold more frames and take the cores the renderer needs; 8 encode far faster than any model renders.
 _MAX_THREADS = 8
+# How far one stream may run ahead of the other inside the muxer before it writes anyway. FFmpeg's 10 s would hold
+# 250 MB of lossless video where the sound ends early.
+_INTERLEAVE_US = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -42,11 +51,13 @@ class _Codec:
     """What stands behind one name in the codec list."""
 
     encoder: str
+    name: str  # FFmpeg's name of what the encoder writes
     container: str
     suffix: str
     pixel_format: str
     audio_encoder: str
     threading: str
+    reorder: int = 0  # frames by which decoding is ahead of showing
     even: tuple[bool, bool] = (False, False)  # must the width, the height be even
     rgb: bool = False
     tag: str | None = None
@@ -59,23 +70,29 @@ class _Codec:
 # No model renders 25 frames a second, so the time is free and the quality is not.
 _CODECS: dict[str, _Codec] = {
     "h264": _Codec(
-        encoder="libx264", container="mp4", suffix=".mp4", pixel_format="yuv420p", audio_encoder="aac",
-        threading="FRAME", even=(True, True), options={"preset": "medium"},
+        encoder="libx264", name="h264",
+        container="mp4", suffix=".mp4", pixel_format="yuv420p", audio_encoder="aac",
+        threading="FRAME", reorder=_REORDER, even=(True, True), options={"preset": "medium"},
     ),
     "h265": _Codec(
-        encoder="libx265", container="mp4", suffix=".mp4", pixel_format="yuv420p", audio_encoder="aac",
+        encoder="libx265", name="hevc",
+        container="mp4", suffix=".mp4", pixel_format="yuv420p", audio_encoder="aac",
         # hvc1 (parameter sets in the header only) is the one flavour Apple's players open.
-        threading="FRAME", even=(True, True), tag="hvc1",
+        threading="FRAME", reorder=_REORDER, even=(True, True), tag="hvc1",
         # x265 prints on its own, past FFmpeg's log, and has open groups of pictures by default, which seek badly.
-        options={"preset": "medium", "x265-params": "log-level=error:open-gop=0"},
+        # Without "info" it leaves its settings, the number of threads among them, out of the stream header, which
+        # must be the same in all segments.
+        options={"preset": "medium", "x265-params": "log-level=error:open-gop=0:info=0"},
     ),
     "ffv1": _Codec(
         # bgr0 is RGB as it is; any YUV would round. Every frame is a key frame (gop 1) and carries checksums.
-        encoder="ffv1", container="matroska", suffix=".mkv", pixel_format="bgr0", audio_encoder="flac",
+        encoder="ffv1", name="ffv1",
+        container="matroska", suffix=".mkv", pixel_format="bgr0", audio_encoder="flac",
         threading="SLICE", rgb=True, options={"level": "3", "slicecrc": "1", "slices": "4"},
     ),
     "prores": _Codec(
-        encoder="prores_ks", container="mov", suffix=".mov", pixel_format="yuv422p10le", audio_encoder="pcm_s24le",
+        encoder="prores_ks", name="prores",
+        container="mov", suffix=".mov", pixel_format="yuv422p10le", audio_encoder="pcm_s24le",
         # "apl0" is what Apple's own encoder writes; some editors look for it.
         threading="FRAME", even=(True, False), options={"profile": "hq", "vendor": "apl0"},
     ),
@@ -127,9 +144,34 @@ class VideoFormat:
         return _CODECS[self.codec].container
 
     @property
+    def codec_name(self) -> str:
+        """FFmpeg's name of what is in the file (``hevc`` for h265)."""
+        return _CODECS[self.codec].name
+
+    @property
+    def reorder_frames(self) -> int:
+        """How many frames decoding is ahead of showing."""
+        return _CODECS[self.codec].reorder
+
+    @property
+    def pixel_format(self) -> str:
+        """FFmpeg's name of how the pixels are stored."""
+        return _CODECS[self.codec].pixel_format
+
+    @property
+    def tag(self) -> str | None:
+        """The codec's tag in the file, where the container's default is not the one wanted."""
+        return _CODECS[self.codec].tag
+
+    @property
     def audio_encoder(self) -> str:
         """FFmpeg's name of the sound encoder that goes with it."""
         return _CODECS[self.codec].audio_encoder
+
+
+def container_of(path: Path) -> str | None:
+    """FFmpeg's name of the container that goes with a file's suffix; None when it is none of ours."""
+    return {codec.suffix: codec.container for codec in _CODECS.values()}.get(path.suffix.lower())
 
 
 def available_codecs() -> tuple[str, ...]:
@@ -159,6 +201,33 @@ def check_format(video: VideoFormat, width: int, height: int) -> None:
         )
 
 
+@contextlib.contextmanager
+def open_output(path: Path, video: VideoFormat, *, faststart: bool = False) -> Iterator[Any]:
+    """An ``av`` output container in the container format of ``video``, complete when the block ends well.
+
+    The same streams and packets give the same bytes: no random track numbers, no version of the library.
+
+    Args:
+        path: any name; the format does not depend on it.
+        faststart: put the index of mp4 and mov in front, so that a browser starts before it has the whole file.
+
+    Raises:
+        av.FFmpegError: the file cannot be written, a stream is not what the container takes.
+    """
+    options = {"fflags": "+bitexact", "max_interleave_delta": str(_INTERLEAVE_US)}
+    if faststart and video.container in ("mp4", "mov"):
+        options["movflags"] = "faststart"
+    container = av.open(str(path.absolute()), "w", format=video.container, container_options=options)
+    try:
+        yield container
+    except BaseException:
+        # Closing writes the index, which a full disk refuses once more; what matters is that the handle is free.
+        with contextlib.suppress(av.FFmpegError, OSError):
+            container.close()
+        raise
+    container.close()
+
+
 class FrameEncoder:
     """One video stream of an open container: takes RGB frames, gives packets.
 
@@ -173,6 +242,10 @@ class FrameEncoder:
         threads = min(_MAX_THREADS, os.cpu_count() or 1)
         if video.codec in ("h264", "h265"):
             options["crf"] = str(video.crf)
+        if video.codec == "h264" and torch.backends.cpu.get_cpu_capability() == "AVX512":
+            # With AVX-512 the x264 in PyAV's wheels (16 to 18) reads memory it never set: the same frames give other
+            # bytes each time. With AVX2, which such a processor has too, it does not, and is no slower.
+            options["x264-params"] = "asm=avx2"
         if video.codec == "h265":
             options["x265-params"] += f":pools={threads}"  # it does not ask FFmpeg how many
         stream = container.add_stream(codec.encoder, rate=fps, options=options)
@@ -197,6 +270,11 @@ class FrameEncoder:
         self._reformatter = VideoReformatter()
         self._sent = 0
         self._received = 0
+
+    @property
+    def stream(self) -> Any:
+        """The ``av`` stream."""
+        return self._stream
 
     def encode(self, image: np.ndarray) -> list[Any]:
         """Packets that became ready with one more frame, uint8 RGB ``[H, W, 3]``."""
@@ -239,3 +317,28 @@ class FrameEncoder:
             frame.color_primaries = _PRIMARIES_BT709
             frame.color_trc = _TRANSFER_BT709
         return frame
+
+
+class FrameDecoder:
+    """Decoded frames of any of the formats as RGB: the way back from what :class:`FrameEncoder` does to colours."""
+
+    def __init__(self) -> None:
+        self._reformatter = VideoReformatter()
+
+    def to_rgb(self, frame: Any) -> np.ndarray:
+        """uint8 ``[H, W, 3]`` of an ``av.VideoFrame``; exact where it holds RGB, else BT.709 in limited range."""
+        if frame.format.is_rgb:
+            return self._reformatter.reformat(frame, format="rgb24").to_ndarray()
+        if frame.format.name == "yuv420p":
+            # A decoded frame says that its colours sit left, because H.264 and H.265 do not say otherwise. swscale put
+            # them in the middle, as in all files made with FFmpeg, so it must not be told.
+            frame = av.VideoFrame.from_ndarray(frame.to_ndarray(), format="yuv420p")
+        shown = self._reformatter.reformat(
+            frame,
+            format="rgb24",
+            src_colorspace=_MATRIX_BT709,
+            src_color_range=_RANGE_LIMITED,
+            dst_color_range=_RANGE_FULL,
+            interpolation=_SCALE_BACK_FLAGS,
+        )
+        return shown.to_ndarray()

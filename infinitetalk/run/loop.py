@@ -1,59 +1,122 @@
-"""The one window loop. It knows neither a model family nor ComfyUI.
+"""The one window loop. It knows neither a model family nor ComfyUI nor a disk.
 
 Data flows one way: for each window of the plan the family renders all its frames (the pinned ones included), the loop
-drops what is pinned or surplus, hands the rest to the writer and keeps the last frames as the next window's motion.
-Nothing is kept per frame, so memory does not grow with the length.
+looks whether they can be meant, drops what is pinned or surplus, and hands the rest to the sink together with what the
+next window continues from. Nothing is kept per frame, so memory does not grow with the length.
 """
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 import torch
 
+from ..errors import LongTalkError
 from ..plan.windows import Plan, Window
+from .checks import Look, WindowStats, jumps, measure, what_is_broken
+
+logger = logging.getLogger(__name__)
+
+#: How often a run may ask for less memory before it stops: each time the VAE works in smaller tiles and more of the
+#: model stays out of the GPU.
+MEMORY_LEVELS = 2
+
+Carry = Mapping[str, torch.Tensor]
+"""What a window continues from: tensors the family named."""
+
+
+@dataclass(frozen=True)
+class Fallbacks:
+    """What a run had to give up. It stays so until the run ends, resumed or not.
+
+    Attributes:
+        plain_attention: PyTorch's own attention instead of the chosen one, which gave a broken picture.
+        memory_level: 0 to :data:`MEMORY_LEVELS`.
+    """
+
+    plain_attention: bool = False
+    memory_level: int = 0
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Fallbacks:
+        """Raise ValueError unless these are fallbacks."""
+        found = cls(**content) if content.keys() == {"plain_attention", "memory_level"} else None
+        if (
+            found is None
+            or not isinstance(found.plain_attention, bool)
+            or found.memory_level not in range(MEMORY_LEVELS + 1)
+        ):
+            raise ValueError(f"not fallbacks: {content}")
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Rendered:
+    """One window as a family renders it.
+
+    Attributes:
+        latents: what was sampled, of any shape.
+        frames: all frames, the pinned ones included, float 0..1 ``[window.length, H, W, 3]``.
+        carry: what the next window continues from; empty after the last.
+    """
+
+    latents: torch.Tensor
+    frames: torch.Tensor
+    carry: Carry
 
 
 class Family(Protocol):
     """What differs between model families: how one window becomes frames."""
 
-    def render(self, window: Window, motion: torch.Tensor | None) -> torch.Tensor:
-        """Frames of a whole window, float 0..1 ``[window.length, H, W, 3]``.
+    def render(self, window: Window, carry: Carry) -> Rendered:
+        """Render a window that continues from ``carry``; empty in the first window."""
+        ...
 
-        Args:
-            window: what to render.
-            motion: the last ``plan.motion_frames`` frames before this window's new ones,
-                ``[plan.motion_frames, H, W, 3]``; None in the first window.
-        """
+    def fall_back(self, fallbacks: Fallbacks) -> None:
+        """Render the following windows with these; called only to give up more."""
+        ...
+
+    def is_out_of_memory(self, error: Exception) -> bool:
+        """Whether an error of :meth:`render` means that memory was not enough."""
+        ...
+
+    @property
+    def attention(self) -> str:
+        """The attention backend in use, as the user knows it."""
         ...
 
 
-@dataclass(frozen=True)
-class WindowTime:
-    """What one window took."""
+@dataclass(frozen=True, eq=False)
+class MadeWindow:
+    """What is known of a finished window, but for its frames.
+
+    Attributes:
+        window: which.
+        last_frame: its last frame, uint8 ``[H, W, 3]`` on the CPU.
+        carry, fallbacks, stats: see the classes.
+        render_s: what its last attempt took.
+    """
 
     window: Window
+    last_frame: torch.Tensor
+    carry: Carry
+    fallbacks: Fallbacks
+    stats: WindowStats
     render_s: float
-    write_s: float
 
 
-@dataclass(frozen=True)
-class RunReport:
-    """What the loop did: frames handed to the writer and the time of each window."""
+@dataclass(frozen=True, eq=False)
+class Start:
+    """Where the loop begins: at the first window, or behind the last good one of an earlier run."""
 
-    frames: int
-    times: tuple[WindowTime, ...]
-
-    @property
-    def render_s(self) -> float:
-        return sum(entry.render_s for entry in self.times)
-
-    @property
-    def write_s(self) -> float:
-        return sum(entry.write_s for entry in self.times)
+    window: int = 0
+    carry: Carry = field(default_factory=dict)
+    last_frame: torch.Tensor | None = None
+    fallbacks: Fallbacks = field(default_factory=Fallbacks)
 
 
 def _nothing() -> None:
@@ -63,37 +126,117 @@ def _nothing() -> None:
 def run_windows(
     plan: Plan,
     family: Family,
-    write: Callable[[torch.Tensor], None],
+    put: Callable[[MadeWindow, torch.Tensor], None],
+    reference: Look,
+    start: Start | None = None,
     *,
     check_interrupt: Callable[[], None] = _nothing,
-) -> RunReport:
-    """Render every window of ``plan`` in order and hand exactly ``plan.frames`` frames to ``write``.
+) -> None:
+    """Render the windows of ``plan`` from ``start`` on, in order, and hand each to ``put``.
 
     Args:
         plan: the windows.
         family: renders one window.
-        write: takes frames ``[F, H, W, 3]`` as they become final; may block.
-        check_interrupt: called before each window and before each write; raises to stop the run.
+        put: takes a finished window and its new frames, float 0..1 ``[F, H, W, 3]``; may block.
+        reference: what the reference image looks like; windows are compared with it.
+        start: where to go on; by default at the beginning.
+        check_interrupt: called before each window and before each ``put``; raises to stop the run.
 
     Raises:
+        LongTalkError: a window that is broken, or for which memory is not enough, after all fallbacks.
         ValueError: the family returned another number of frames than the window has (a bug in the family).
     """
-    motion: torch.Tensor | None = None
-    frames_out = 0
-    times: list[WindowTime] = []
-    for window in plan.windows:
+    start = start or Start()
+    carry, last_frame, fallbacks = start.carry, start.last_frame, start.fallbacks
+    if fallbacks != Fallbacks():
+        family.fall_back(fallbacks)
+    for window in plan.windows[start.window :]:
         check_interrupt()
+        made, frames = _make(window, family, carry, last_frame, fallbacks, reference)
+        check_interrupt()
+        put(made, frames)
+        carry, last_frame, fallbacks = made.carry, made.last_frame, made.fallbacks
+        # The window's frames (hundreds of MB) must go before the next window is rendered.
+        del frames
+
+
+def _make(
+    window: Window,
+    family: Family,
+    carry: Carry,
+    last_frame: torch.Tensor | None,
+    fallbacks: Fallbacks,
+    reference: Look,
+) -> tuple[MadeWindow, torch.Tensor]:
+    """One window and its new frames, with as many attempts as there are fallbacks left."""
+    tried: list[str] = []  # attentions that gave a broken picture
+    while True:
         began = time.perf_counter()
-        frames = family.render(window, motion)
-        if frames.shape[0] != window.length:
-            raise ValueError(f"window {window.index + 1}: expected {window.length} frames, got {frames.shape[0]}")
-        rendered = time.perf_counter()
-        check_interrupt()
-        fresh = frames[window.pinned : window.length - window.cut]
-        write(fresh)
-        frames_out += fresh.shape[0]
-        # A copy, so that the window's frames (hundreds of MB) can go before the next window is rendered.
-        motion = frames[-plan.motion_frames :].clone()
-        del frames, fresh
-        times.append(WindowTime(window, rendered - began, time.perf_counter() - rendered))
-    return RunReport(frames_out, tuple(times))
+        failure = ""
+        try:
+            rendered = family.render(window, carry)
+        except Exception as error:
+            if not family.is_out_of_memory(error):
+                raise
+            if fallbacks.memory_level == MEMORY_LEVELS:
+                raise _out_of_memory(window, str(error)) from error
+            failure = str(error)
+        if failure:
+            # Out of the except block, so that the error's frames and their tensors are gone before the next attempt.
+            fallbacks = replace(fallbacks, memory_level=fallbacks.memory_level + 1)
+            logger.warning(
+                "window %d: out of memory (%s); once more with smaller VAE tiles and more of the model offloaded",
+                window.index + 1,
+                failure.split("\n")[0][:200],
+            )
+            family.fall_back(fallbacks)
+            continue
+        if rendered.frames.shape[0] != window.length:
+            raise ValueError(
+                f"window {window.index + 1}: expected {window.length} frames, got {rendered.frames.shape[0]}"
+            )
+        fresh = rendered.frames[window.pinned : window.length - window.cut]
+        stats = measure(fresh, reference, last_frame)
+        broken = what_is_broken(rendered.latents, rendered.frames, stats, reference)
+        if broken is None:
+            break
+        tried.append(family.attention)
+        if fallbacks.plain_attention:
+            raise _broken(window, broken, tried)
+        del rendered, fresh
+        logger.warning(
+            "window %d: %s with the attention %s; once more with PyTorch's own",
+            window.index + 1,
+            broken,
+            tried[-1],
+        )
+        fallbacks = replace(fallbacks, plain_attention=True)
+        family.fall_back(fallbacks)
+    if jumps(stats):
+        logger.warning(
+            "window %d: its first frame differs from the one before %.1f times as much as neighbouring frames do",
+            window.index + 1,
+            stats.seam_ratio,
+        )
+    last = (fresh[-1].float().clamp(0.0, 1.0) * 255.0 + 0.5).to(torch.uint8).cpu()
+    return MadeWindow(window, last, rendered.carry, fallbacks, stats, time.perf_counter() - began), fresh
+
+
+def _out_of_memory(window: Window, words: str) -> LongTalkError:
+    return LongTalkError(
+        f"memory in window {window.index + 1}",
+        expected="enough, with the VAE in small tiles and as much of the model offloaded as possible",
+        actual=words.split("\n")[0][:300] or "out of memory",
+        action="Use a smaller size or fewer window_frames, close other programs that use the GPU, or take an fp8 or "
+        "GGUF model",
+    )
+
+
+def _broken(window: Window, words: str, attentions: Sequence[str]) -> LongTalkError:
+    return LongTalkError(
+        f"window {window.index + 1}",
+        expected="a picture",
+        actual=f"{words}, with {' and with '.join(attentions)}",
+        action="Check the files: a VAE in fp16 overflows (use bf16 or fp32), a damaged model or a wrong LoRA gives "
+        "this too; if a node sets another attention (SageAttention), remove it",
+    )

@@ -18,16 +18,28 @@ class RunProgress:
     Args:
         plan: the windows of the run.
         steps: denoising steps of each window.
+        first: 0-based window this session begins with; those before it were made earlier and do not count for the rate.
+        expected_s: what the session will take by an estimate made before it; used until the first window is done.
         clock: seconds, monotonic.
     """
 
-    def __init__(self, plan: Plan, steps: int, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        steps: int,
+        *,
+        first: int = 0,
+        expected_s: float | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self._plan = plan
         self._steps = max(1, steps)
+        self._first = first
+        self._expected_s = expected_s
         self._clock = clock
         self._began = clock()
         self._weights = [0, *accumulate(window.length * self._steps for window in plan.windows)]
-        self._index = 0
+        self._index = first
         self._step = 0
 
     @property
@@ -53,11 +65,16 @@ class RunProgress:
 
     @property
     def left_s(self) -> float | None:
-        """Seconds left at the rate so far; None before the first step."""
-        done = self._weights[self._index] + self._step * self._plan.windows[self._index].length
+        """Seconds left: by the estimate until a window is done, then at the rate so far. None before the first step
+        when there is no estimate."""
+        before = self._weights[self._first]
+        done = self._weights[self._index] + self._step * self._plan.windows[self._index].length - before
+        total = self._weights[-1] - before
+        if self._expected_s is not None and self._index == self._first:
+            return max(0.0, self._expected_s * (total - done) / total)
         if done == 0:
             return None
-        return self.elapsed_s * (self._weights[-1] - done) / done
+        return self.elapsed_s * (total - done) / done
 
     def text(self) -> str:
         """One line for a person: ``window 3 of 7, step 2 of 4, 1:05 left``."""

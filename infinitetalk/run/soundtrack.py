@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 
 from ..errors import LongTalkError
+from .files import atomic
+from .formats import VideoFormat, open_output
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +33,7 @@ _AAC_BITS_PER_CHANNEL = 96000
 # FLAC's frame header holds rates up to 65535 Hz as they are and higher ones in tens.
 _FLAC_MAX_PLAIN_HZ = 65535
 _FLAC_MAX_HZ = 655350
+_FLAC_BLOCK_SAMPLES = (16, 65535)  # the shortest and longest block it has
 
 _CHECK_SAMPLES = 1 << 20
 _BLOCK_SAMPLES = 4096
@@ -132,7 +136,12 @@ class SoundEncoder:
             logger.info("sound: %d Hz is written as %d Hz, which %s carries", sound.sample_rate, rate_hz, encoder)
         if channels != sound.channels:
             logger.warning("sound: %d channels are mixed down to %s", sound.channels, _LAYOUTS[channels])
-        stream = container.add_stream(encoder, rate=rate_hz)
+        options = {}
+        if encoder == "flac":
+            # Packets of one video frame instead of 105 ms, so that the sound can be cut after any frame.
+            block = min(max(rate_hz // fps, _FLAC_BLOCK_SAMPLES[0]), _FLAC_BLOCK_SAMPLES[1])
+            options["frame_size"] = str(block)
+        stream = container.add_stream(encoder, rate=rate_hz, options=options)
         context = stream.codec_context
         context.layout = _LAYOUTS[channels]
         if encoder == "aac":
@@ -188,3 +197,23 @@ class SoundEncoder:
                 self._position / self._sound.sample_rate,
                 peak,
             )
+
+
+def write_sound(path: Path, sound: Soundtrack, video: VideoFormat, *, frames: int, fps: int = 25) -> None:
+    """Write the sound under ``frames`` frames into a file of its own, in the container of ``video``.
+
+    The same sound gives the same bytes.
+
+    Args:
+        path: gets its name when it is complete; an old file is replaced.
+        sound: cut at the end of the picture, never padded.
+        frames: of the whole video, 1 or more.
+        fps: frames per second, a whole number.
+
+    Raises:
+        LongTalkError: a full disk or a folder without permission.
+    """
+    if frames < 1 or fps < 1:
+        raise ValueError(f"frames and fps must be 1 or more, got {frames} and {fps}")
+    with atomic(path) as part, open_output(part, video) as container:
+        SoundEncoder(container, sound, encoder=video.audio_encoder, fps=fps).finish(frames)

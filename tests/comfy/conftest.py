@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -34,6 +34,19 @@ def comfy(comfyui_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Modul
 
     torch.set_grad_enabled(False)
     return comfy
+
+
+@pytest.fixture(autouse=True)
+def output_folder(comfy: ModuleType, tmp_path: Path) -> Iterator[Path]:
+    """An output folder for each test alone: a run goes on with what it finds there."""
+    import folder_paths
+
+    before = folder_paths.get_output_directory()
+    folder = tmp_path / "output"
+    folder.mkdir()
+    folder_paths.set_output_directory(str(folder))
+    yield folder
+    folder_paths.set_output_directory(before)
 
 
 @pytest.fixture(scope="session")

@@ -84,7 +84,7 @@ def test_first_and_second_window_equal_core(
     assert len(plan.windows) >= 4  # the first two lie well inside the audio, where core pads nothing
     first, second = plan.windows[:2]
 
-    ours = family.sample(first, None)
+    ours = family.sample(first, {})
     theirs = core_window(parts, core_patch, audio, portrait, first.length, SEED, sampler)
     # Core leaves the reference latent as predicted; the official code and LongTalk put the reference back.
     assert relative(ours[:, :, 1:], theirs[:, :, 1:]) < TOLERANCE
@@ -92,7 +92,7 @@ def test_first_and_second_window_equal_core(
     assert relative(ours[:, :, :1], reference) < TOLERANCE
 
     decoded = family._decode(ours)
-    ours = family.sample(second, decoded[-plan.motion_frames :])
+    ours = family.sample(second, {"motion": parts.vae.encode(decoded[-plan.motion_frames :])})
     theirs = core_window(parts, core_patch, audio, portrait, second.length, SEED + 1, sampler, previous=decoded)
     assert relative(ours, theirs) < TOLERANCE
 
@@ -102,7 +102,7 @@ def test_audio_matters(parts: SimpleNamespace, make_audio: Callable[..., Any], p
     one, plan = make_family(parts, make_speech(parts, make_audio(0.8)), portrait)
     other, _ = make_family(parts, make_speech(parts, make_audio(0.8, seed=3)), portrait)
     window = plan.windows[0]
-    assert relative(one.sample(window, None)[:, :, 1:], other.sample(window, None)[:, :, 1:]) > 20 * TOLERANCE
+    assert relative(one.sample(window, {})[:, :, 1:], other.sample(window, {})[:, :, 1:]) > 20 * TOLERANCE
 
 
 def test_core_model_patch_works_in_our_sampler(
@@ -112,7 +112,7 @@ def test_core_model_patch_works_in_our_sampler(
     ours, plan = make_family(parts, speech, portrait)
     with_core, _ = make_family(SimpleNamespace(**{**vars(parts), "patch": core_patch}), speech, portrait)
     window = plan.windows[0]
-    assert relative(with_core.sample(window, None), ours.sample(window, None)) < 1e-6
+    assert relative(with_core.sample(window, {}), ours.sample(window, {})) < 1e-6
 
 
 def test_shorter_window_sees_the_same_reference(

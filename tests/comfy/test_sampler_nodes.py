@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -11,6 +10,7 @@ import av
 import pytest
 import torch
 from comfy_runs import make_family, make_speech, relative, sampler_settings
+from watched import forwards_of, sound_seconds
 
 SIZE = {"width": 96, "height": 64}
 
@@ -28,24 +28,6 @@ def halves() -> tuple[torch.Tensor, torch.Tensor]:
     return left, left.flip(-1)
 
 
-@contextlib.contextmanager
-def forwards_of(parts: SimpleNamespace, before: Callable[[int], None] = lambda count: None) -> Iterator[list[int]]:
-    """The batch size of every forward of the model; ``before`` gets the count as each begins."""
-    net = parts.model.model.diffusion_model
-    original, seen = net.forward, []
-
-    def forward(x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        seen.append(x.shape[0])
-        before(len(seen))
-        return original(x, *args, **kwargs)
-
-    net.forward = forward
-    try:
-        yield seen
-    finally:
-        del net.forward
-
-
 def run_sampler(nodes: ModuleType, parts: SimpleNamespace, image: torch.Tensor, **changes: Any) -> Any:
     return nodes.LongTalkSampler.execute(**sampler_settings(parts, image, **changes))
 
@@ -53,12 +35,6 @@ def run_sampler(nodes: ModuleType, parts: SimpleNamespace, image: torch.Tensor, 
 def count_frames(path: str) -> int:
     with av.open(path) as container:
         return sum(1 for _ in container.decode(video=0))
-
-
-def sound_seconds(path: str) -> float:
-    with av.open(path) as container:
-        rate = container.streams.audio[0].rate
-        return sum(frame.samples for frame in container.decode(audio=0)) / rate
 
 
 def test_one_speaker_gives_a_video_of_exactly_the_audios_length(
@@ -180,10 +156,10 @@ def test_batched_guidance_equals_one_by_one(
     """The result must not depend on whether the forwards fit into one batch."""
     speech = two_speaker_speech(nodes, parts, make_audio)
     family, plan = make_family(parts, speech, portrait, cfg=3.0, audio_cfg=2.0)
-    together = family.sample(plan.windows[0], None)
+    together = family.sample(plan.windows[0], {})
     monkeypatch.setattr(parts.model.model, "memory_required", lambda *args, **kwargs: 1e18)
     family, plan = make_family(parts, speech, portrait, cfg=3.0, audio_cfg=2.0)
-    alone = family.sample(plan.windows[0], None)
+    alone = family.sample(plan.windows[0], {})
     assert relative(together, alone) < 1e-5
 
 
@@ -197,7 +173,7 @@ def test_swapped_masks_change_the_picture(
         speakers = nodes.LongTalkSpeakers.execute(tracks[0], "para", masks[0], tracks[1], masks[1])[0]
         speech = nodes.LongTalkEncodeSpeech.execute(parts.audio_encoder, "official", True, speakers=speakers)[0]
         family, plan = make_family(parts, speech, portrait)
-        latents.append(family.sample(plan.windows[0], None))
+        latents.append(family.sample(plan.windows[0], {}))
     assert relative(latents[0][:, :, 1:], latents[1][:, :, 1:]) > 1e-4
 
 
@@ -219,7 +195,7 @@ def test_guidance_equals_the_formula_by_hand(
         family, plan = make_family(swapped, speech, portrait, sigmas=sigmas, **scales)
         if not hears:
             family._features = [torch.zeros_like(track) for track in family._features]
-        return family.sample(plan.windows[0], None)[:, :, 1:].double()
+        return family.sample(plan.windows[0], {})[:, :, 1:].double()
 
     told = predict(parts.positive, True)
     untold = predict(parts.negative, True)
@@ -250,11 +226,11 @@ def test_audio_scale_zero_costs_nothing(
     hooks = [layer.register_forward_pre_hook(lambda *args: calls.append(1)) for layer in parts.patch.model.modules()]
     try:
         family, plan = make_family(parts, speech, portrait, audio_scale=0.0, audio_cfg=3.0, cfg=2.0)
-        silent = family.sample(plan.windows[0], None)
+        silent = family.sample(plan.windows[0], {})
         assert not calls
         assert family._model.model_patches_models() == []
         family, plan = make_family(parts, speech, portrait, audio_scale=1.0)
-        family.sample(plan.windows[0], None)
+        family.sample(plan.windows[0], {})
         assert calls
     finally:
         for entry in (hook, *hooks):
@@ -276,7 +252,7 @@ def test_audio_attention_follows_overrides(
     family, plan = make_family(
         SimpleNamespace(**{**vars(parts), "model": model}), make_speech(parts, make_audio(0.5)), portrait, steps=2
     )
-    family.sample(plan.windows[0], None)
+    family.sample(plan.windows[0], {})
     assert seen.count(40) == 2 * len(parts.patch.model.blocks)  # the audio attention has 40 heads, the model 5
 
 
@@ -293,7 +269,7 @@ def test_model_is_left_as_it_was(
 
     before = state()
     family, plan = make_family(parts, make_speech(parts, make_audio(0.5)), portrait)
-    family.sample(plan.windows[0], None)
+    family.sample(plan.windows[0], {})
     assert state() == before
 
 
@@ -301,9 +277,9 @@ def test_pinned_latents_come_back_unchanged(
     parts: SimpleNamespace, make_audio: Callable[..., Any], portrait: torch.Tensor
 ) -> None:
     family, plan = make_family(parts, make_speech(parts, make_audio(1.2)), portrait, sampler="dpmpp_sde")
-    motion = family.render(plan.windows[0], None)[-plan.motion_frames :]
-    out = family.sample(plan.windows[1], motion)
-    pinned = parts.vae.encode(motion)
+    rendered = family.render(plan.windows[0], {})
+    out = family.sample(plan.windows[1], rendered.carry)
+    pinned = parts.vae.encode(rendered.frames[-plan.motion_frames :])
     assert pinned.shape[2] == plan.windows[1].pinned_latents == 3
     torch.testing.assert_close(out[:, :, :3], pinned)
 
@@ -324,7 +300,7 @@ def test_interrupt_stops_within_one_step(
             forwards_of(parts, interrupt_in_third) as steps,
             pytest.raises(comfy.model_management.InterruptProcessingException),
         ):
-            family.sample(plan.windows[0], None)
+            family.sample(plan.windows[0], {})
     finally:
         comfy.model_management.interrupt_current_processing(False)
     assert len(steps) == 3
@@ -343,9 +319,9 @@ def test_preview_shows_a_frame_that_moves(
 
     monkeypatch.setattr(latent_preview, "get_previewer", lambda *args: Previewer())
     family, plan = make_family(parts, make_speech(parts, make_audio(1.2)), portrait, steps=2)
-    motion = family.render(plan.windows[0], None)[-plan.motion_frames :]
+    carry = family.render(plan.windows[0], {}).carry
     shown.clear()
-    out = family.sample(plan.windows[1], motion)
+    out = family.sample(plan.windows[1], carry)
     last = parts.model.model.process_latent_out(shown[-1])
     assert last.shape[2] == 1
     distances = [relative(last, out[:, :, frame : frame + 1]) for frame in range(out.shape[2])]
@@ -413,29 +389,35 @@ class NestedNoise:
         return self.inner.generate_noise(latent) * 0.5
 
 
+def window_noise(source: Any) -> Any:
+    """The noise of four windows."""
+    from longtalk.infinitetalk.host.noise import WindowNoise, base_seed
+    from longtalk.infinitetalk.run.seeds import window_seeds
+
+    return WindowNoise(source, window_seeds(base_seed(source), 4))
+
+
 def test_every_window_has_its_own_noise(comfy: ModuleType) -> None:
     from comfy_extras.nodes_custom_sampler import DisableNoise, RandomNoise
 
-    from longtalk.infinitetalk.host.noise import WindowNoise
-
     empty = torch.zeros(1, 16, 3, 4, 6)
     for source in (RandomNoise.execute(11)[0], SeedlessNoise(), NestedNoise(RandomNoise.execute(4)[0])):
-        noise = WindowNoise(source)
+        noise = window_noise(source)
         drawn = [noise.generate(window, empty) for window in range(4)]
         for first in range(4):
             for second in range(first):
                 correlation = torch.corrcoef(torch.stack([drawn[first].flatten(), drawn[second].flatten()]))[0, 1]
                 assert abs(float(correlation)) < 0.15
-        again = WindowNoise(source)
+        again = window_noise(source)
         assert all(torch.equal(again.generate(window, empty), drawn[window]) for window in range(4))
-    seeded = WindowNoise(RandomNoise.execute(11)[0])
+    seeded = window_noise(RandomNoise.execute(11)[0])
     assert torch.equal(seeded.generate(2, empty), RandomNoise.execute(13)[0].generate_noise({"samples": empty}))
     assert [seeded.seed(window) for window in range(3)] == [11, 12, 13]
-    off = WindowNoise(DisableNoise.execute()[0])
+    off = window_noise(DisableNoise.execute()[0])
     assert all(torch.count_nonzero(off.generate(window, empty)) == 0 for window in range(3))
 
 
 def test_seed_wraps_at_64_bits(comfy: ModuleType) -> None:
-    from longtalk.infinitetalk.host.noise import SeedNoise, WindowNoise
+    from longtalk.infinitetalk.host.noise import SeedNoise
 
-    assert WindowNoise(SeedNoise(2**64 - 1)).seed(1) == 0
+    assert window_noise(SeedNoise(2**64 - 1)).seed(1) == 0

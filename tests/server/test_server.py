@@ -138,17 +138,19 @@ def check_widgets(node: dict[str, Any], info: dict[str, Any]) -> None:
     for name in inputs_of(info):
         if name in sockets:
             continue
-        kind, options = info["input"]["required"][name]
+        kind, options = next(group[name] for group in info["input"].values() if name in group)
         value = values.pop(0)
         if kind == "INT":
             assert isinstance(value, int)
             assert options["min"] <= value <= options["max"]
             if options.get("control_after_generate"):
-                assert values.pop(0) == "randomize"
+                assert values.pop(0) == "fixed"
         elif kind == "FLOAT":
             assert options["min"] <= value <= options["max"]
         elif kind == "COMBO":
             assert value in options["options"]
+        elif kind == "STRING":
+            assert isinstance(value, str)
         else:
             assert kind == "BOOLEAN"
             assert isinstance(value, bool)
@@ -170,7 +172,7 @@ def test_demo_workflow_from_submit_to_saved_video(
     assert demo_client.check(demo_client.demo_media.read_video(video), speech) == []
 
     # Save Video copied our file's packets: every decoded frame is bit for bit the same.
-    [original] = (base / "temp" / "longtalk").glob("talk_*.mp4")
+    [original] = (base / "output" / "longtalk").glob("*/talk.mp4")
     ours, theirs = decoded(original), decoded(video)
     assert len(ours) == len(theirs)
     assert all(np.array_equal(first, second) for first, second in zip(ours, theirs, strict=True))
@@ -222,33 +224,56 @@ def test_progress_covers_the_whole_run_with_time_left(server: ComfyServer, short
     assert any(re.search(rf"window 2 of {windows}, step 1 of 2, \d+:\d\d left", text) for text in texts), texts
 
 
-def test_interrupt_stops_within_one_step_and_the_server_goes_on(
+def test_cancel_stops_within_one_step_and_leaves_what_there_is_to_watch(
     server: ComfyServer, short_workflow: dict[str, Any], base: Path
 ) -> None:
     node = sampler_id(short_workflow)
-    short_workflow[node]["inputs"].update(seed=78, steps=40, width=112, height=64, window_frames=81)
-    at: list[int] = []
+    steps, windows = 20, 2
+    short_workflow[node]["inputs"].update(seed=78, steps=steps, width=112, height=64, window_frames=41)
+    at = steps + 3  # in the second window
+    posted: list[int] = []
 
     async def interrupt(session: aiohttp.ClientSession, event: dict[str, Any]) -> None:
-        if event["type"] == "progress" and event["data"]["node"] == node and event["data"]["value"] == 3 and not at:
-            at.append(3)
+        if (
+            event["type"] == "progress"
+            and event["data"]["node"] == node
+            and event["data"]["value"] == at
+            and not posted
+        ):
+            posted.append(at)
             async with session.post("/interrupt", json={}) as answer:
                 assert answer.status == 200
 
-    before = set((base / "temp" / "longtalk").glob("*"))
-    events, _ = asyncio.run(events_of(server, short_workflow, interrupt))
-    assert at == [3]
+    before = set((base / "output" / "longtalk").glob("*"))
+    events, texts = asyncio.run(events_of(server, short_workflow, interrupt))
+    assert posted == [at]
     assert events[-1]["type"] == "execution_interrupted"
     last = max(e["data"]["value"] for e in events if e["type"] == "progress" and e["data"]["node"] == node)
-    assert last <= 4
-    # Nothing half-made is left behind.
-    assert set((base / "temp" / "longtalk").glob("*")) == before
+    assert last <= at + 1
+    [run] = set((base / "output" / "longtalk").glob("*")) - before
+    [partial] = run.glob("partial_*")
+    assert partial.name == f"partial_1_of_{windows}_windows.mp4"
+    whole = demo_client.demo_media.read_video(partial)
+    assert 0 < whole.frames < 45
+    assert whole.sound is not None
+    assert abs(whole.sound.duration_s - whole.frames / 25) < 0.06
+    assert any("queue the same workflow again" in text for text in texts), texts
 
     plan_only = {
         name: entry for name, entry in short_workflow.items() if entry["class_type"] in ("LoadAudio", "LongTalkPlan")
     }
     events, _ = asyncio.run(events_of(server, plan_only, None))
     assert events[-1]["type"] == "execution_success"
+
+    # The same workflow again goes on with the second window.
+    events, _ = asyncio.run(events_of(server, short_workflow, None))
+    assert events[-1]["type"] == "execution_success"
+    first = next(
+        e["data"] for e in events if e["type"] == "progress" and e["data"]["node"] == node and e["data"]["max"] > 1
+    )
+    assert first["value"] > steps
+    assert not list(run.glob("partial_*"))
+    assert demo_client.demo_media.read_video(run / "talk.mp4").frames == 45
 
 
 def test_errors_reach_the_user_as_written(server: ComfyServer, short_workflow: dict[str, Any]) -> None:

@@ -72,15 +72,17 @@ def make_family(
 
     from longtalk.infinitetalk.host.events import RunEvents
     from longtalk.infinitetalk.host.guider import make_guider
-    from longtalk.infinitetalk.host.noise import SeedNoise
+    from longtalk.infinitetalk.host.noise import SeedNoise, WindowNoise, base_seed
     from longtalk.infinitetalk.host.wan import WanFamily
     from longtalk.infinitetalk.plan.windows import plan_windows
     from longtalk.infinitetalk.run.progress import RunProgress
+    from longtalk.infinitetalk.run.seeds import window_seeds
 
     plan = plan_windows(speech.speakers.frames, window_frames, motion_frames)
     model = guider.model_patcher if guider is not None else parts.model
     if sigmas is None:
         sigmas = comfy.samplers.KSampler(model, steps, model.load_device, sampler, "simple").sigmas
+    noise = noise or SeedNoise(seed)
     family = WanFamily(
         plan=plan,
         guider=guider or make_guider(parts.model, parts.positive, parts.negative, cfg, audio_cfg),
@@ -92,7 +94,7 @@ def make_family(
         masks=speech.speakers.masks,
         width=width,
         height=height,
-        noise=noise or SeedNoise(seed),
+        noise=WindowNoise(noise, window_seeds(base_seed(noise), len(plan.windows))),
         sampler=comfy.samplers.sampler_object(sampler),
         sigmas=sigmas,
         audio_scale=audio_scale,

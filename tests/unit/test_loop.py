@@ -2,35 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+import weakref
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from longtalk.infinitetalk.errors import LongTalkError
 from longtalk.infinitetalk.plan.windows import Plan, Window, plan_windows
-from longtalk.infinitetalk.run.loop import run_windows
+from longtalk.infinitetalk.run.checks import Look, look_of
+from longtalk.infinitetalk.run.loop import (
+    MEMORY_LEVELS,
+    Fallbacks,
+    MadeWindow,
+    Rendered,
+    Start,
+    run_windows,
+)
 from longtalk.infinitetalk.run.progress import RunProgress, clock_text
+
+GREY = look_of(torch.full((1, 2, 2, 3), 0.5))
 
 
 class Numbered:
-    """Each frame's pixels hold its place on the timeline; checks the motion frames it is given."""
+    """Each frame's red holds its place on the timeline; checks what it is given to continue from."""
+
+    attention = "numbered attention"
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.rendered: list[int] = []
+        self.fallbacks: list[Fallbacks] = []
 
-    def render(self, window: Window, motion: torch.Tensor | None) -> torch.Tensor:
+    def render(self, window: Window, carry: Mapping[str, torch.Tensor]) -> Rendered:
         self.rendered.append(window.index)
         if window.index == 0:
-            assert motion is None
+            assert not carry
         else:
-            assert motion is not None
-            start = window.start
-            assert motion[:, 0, 0, 0].tolist() == list(range(start, start + self.plan.motion_frames))
-        frames = torch.arange(window.start, window.start + window.length).float()
-        return frames[:, None, None, None].expand(-1, 2, 2, 3).clone()
+            assert carry["after"].tolist() == [window.start + window.pinned - 1]
+        numbers = torch.arange(window.start, window.start + window.length).float() / 1000
+        frames = torch.full((window.length, 2, 2, 3), 0.5)
+        frames[..., 0] = numbers[:, None, None]
+        after = torch.tensor([window.start + window.length - 1])
+        return Rendered(torch.zeros(1, 16, window.latents, 1, 1), frames, {"after": after})
+
+    def fall_back(self, fallbacks: Fallbacks) -> None:
+        self.fallbacks.append(fallbacks)
+
+    def is_out_of_memory(self, error: Exception) -> bool:
+        return isinstance(error, MemoryError)
+
+
+def written_by(plan: Plan, family: Any, start: Start | None = None, look: Look = GREY) -> tuple[list[int], list[Any]]:
+    """Numbers of the frames that came out, and the windows."""
+    numbers: list[int] = []
+    windows: list[MadeWindow] = []
+
+    def put(made: MadeWindow, frames: torch.Tensor) -> None:
+        numbers.extend(round(value * 1000) for value in frames[:, 0, 0, 0].tolist())
+        assert made.last_frame.dtype == torch.uint8
+        assert made.last_frame[0, 0, 0] == round(float(frames[-1, 0, 0, 0]) * 255)
+        windows.append(made)
+
+    run_windows(plan, family, put, look, start)
+    return numbers, windows
 
 
 @settings(max_examples=150, deadline=None)
@@ -39,35 +78,43 @@ class Numbered:
     window=st.integers(1, 25).map(lambda n: 4 * n + 1),
     motion=st.integers(0, 20).map(lambda n: 4 * n + 1),
     mode=st.sampled_from(["exact", "aligned_down", "aligned_up"]),
+    data=st.data(),
 )
-def test_every_frame_comes_out_once_and_in_order(frames: int, window: int, motion: int, mode: str) -> None:
+def test_every_frame_comes_out_once_and_in_order_from_wherever_it_starts(
+    frames: int, window: int, motion: int, mode: str, data: st.DataObject
+) -> None:
     if motion >= window:
         motion = 1
     plan = plan_windows(frames, window, motion, mode)
-    written: list[float] = []
-    report = run_windows(plan, Numbered(plan), lambda new: written.extend(new[:, 0, 0, 0].tolist()))
+    written, windows = written_by(plan, Numbered(plan))
     assert written == list(range(plan.frames))
-    assert report.frames == plan.frames
-    assert [entry.window for entry in report.times] == list(plan.windows)
+    assert [made.window for made in windows] == list(plan.windows)
+
+    first = data.draw(st.integers(0, len(plan.windows) - 1))
+    before = windows[first - 1] if first else None
+    start = Start(first, before.carry, before.last_frame) if before else Start()
+    again, rest = written_by(plan, Numbered(plan), start)
+    assert again == list(range(plan.windows[first].output[0], plan.frames))
+    assert [made.stats for made in rest] == [made.stats for made in windows[first:]]
 
 
-def test_motion_frames_are_a_copy_of_their_own() -> None:
-    """A view would keep the whole window's memory alive while the next one is rendered."""
+def test_a_windows_frames_are_gone_before_the_next_is_rendered() -> None:
     plan = plan_windows(60, 21, 9)
-    seen = []
+    alive: list[weakref.ref[torch.Tensor]] = []
 
     class Family(Numbered):
-        def render(self, window: Window, motion: torch.Tensor | None) -> torch.Tensor:
-            if motion is not None:
-                seen.append(motion.untyped_storage().nbytes() == motion.numel() * motion.element_size())
-            return super().render(window, motion)
+        def render(self, window: Window, carry: Mapping[str, torch.Tensor]) -> Rendered:
+            gc.collect()
+            assert all(ref() is None for ref in alive)
+            rendered = super().render(window, carry)
+            alive.append(weakref.ref(rendered.frames))
+            return rendered
 
-    run_windows(plan, Family(plan), lambda new: None)
-    assert seen
-    assert all(seen)
+    run_windows(plan, Family(plan), lambda made, frames: None, GREY)
+    assert len(alive) == len(plan.windows)
 
 
-def test_an_interrupt_stops_before_the_next_window() -> None:
+def test_an_interrupt_stops_before_the_window_is_handed_on() -> None:
     plan = plan_windows(100, 21, 9)
     family = Numbered(plan)
 
@@ -80,7 +127,7 @@ def test_an_interrupt_stops_before_the_next_window() -> None:
 
     written: list[int] = []
     with pytest.raises(InterruptedRunError):
-        run_windows(plan, family, lambda new: written.append(new.shape[0]), check_interrupt=check)
+        run_windows(plan, family, lambda made, new: written.append(new.shape[0]), GREY, check_interrupt=check)
     assert family.rendered == [0, 1, 2]
     assert len(written) == 2
 
@@ -89,11 +136,137 @@ def test_a_family_that_returns_too_little_is_a_bug() -> None:
     plan = plan_windows(50, 21, 9)
 
     class Short(Numbered):
-        def render(self, window: Window, motion: torch.Tensor | None) -> torch.Tensor:
-            return super().render(window, motion)[:-1]
+        def render(self, window: Window, carry: Mapping[str, torch.Tensor]) -> Rendered:
+            whole = super().render(window, carry)
+            return Rendered(whole.latents, whole.frames[:-1], whole.carry)
 
     with pytest.raises(ValueError, match="expected 21 frames, got 20"):
-        run_windows(plan, Short(plan), lambda new: None)
+        run_windows(plan, Short(plan), lambda made, frames: None, GREY)
+
+
+class Scarce(Numbered):
+    """Window 2 (0-based 1) does not fit into memory until ``level`` has been given up."""
+
+    def __init__(self, plan: Plan, level: int) -> None:
+        super().__init__(plan)
+        self.level = level
+
+    def render(self, window: Window, carry: Mapping[str, torch.Tensor]) -> Rendered:
+        rendered = super().render(window, carry)
+        if window.index == 1 and (self.fallbacks or [Fallbacks()])[-1].memory_level < self.level:
+            raise MemoryError("2 GB too little\nlong explanation")
+        return rendered
+
+
+@pytest.mark.parametrize("level", [1, MEMORY_LEVELS])
+def test_out_of_memory_gives_up_speed_once_and_stays_there(level: int) -> None:
+    plan = plan_windows(60, 21, 9)
+    family = Scarce(plan, level)
+    written, windows = written_by(plan, family)
+    assert written == list(range(plan.frames))
+    assert family.rendered == [0] + [1] * (level + 1) + list(range(2, len(plan.windows)))
+    assert [made.fallbacks.memory_level for made in windows] == [0] + [level] * (len(plan.windows) - 1)
+
+
+def test_out_of_memory_stops_with_advice_when_there_is_nothing_left_to_give_up() -> None:
+    plan = plan_windows(60, 21, 9)
+    family = Scarce(plan, MEMORY_LEVELS + 1)
+    windows: list[MadeWindow] = []
+    with pytest.raises(LongTalkError, match=r"memory in window 2: .*2 GB too little.*window_frames"):
+        run_windows(plan, family, lambda made, frames: windows.append(made), GREY)
+    assert len(windows) == 1
+    assert family.rendered == [0] + [1] * (MEMORY_LEVELS + 1)
+
+
+def test_another_error_is_not_taken_for_memory() -> None:
+    plan = plan_windows(60, 21, 9)
+
+    class Failing(Numbered):
+        def render(self, window: Window, carry: Mapping[str, torch.Tensor]) -> Rendered:
+            super().render(window, carry)
+            raise RuntimeError("something else")
+
+    family = Failing(plan)
+    with pytest.raises(RuntimeError, match="something else"):
+        run_windows(plan, family, lambda made, frames: None, GREY)
+    assert family.rendered == [0]
+
+
+class Broken(Numbered):
+    """NaN from window ``first`` on, until PyTorch's own attention is used, or for ever."""
+
+    def __init__(self, plan: Plan, first: int, for_ever: bool) -> None:
+        super().__init__(plan)
+        self.first = first
+        self.for_ever = for_ever
+
+    def render(self, window: Window, carry: Mapping[str, torch.Tensor]) -> Rendered:
+        rendered = super().render(window, carry)
+        plain = any(fallbacks.plain_attention for fallbacks in self.fallbacks)
+        if window.index >= self.first and (self.for_ever or not plain):
+            rendered.latents.fill_(float("nan"))
+        return rendered
+
+
+@pytest.mark.parametrize("first", [0, 2])
+def test_a_broken_window_is_tried_once_with_plain_attention(first: int) -> None:
+    plan = plan_windows(60, 21, 9)
+    family = Broken(plan, first, for_ever=False)
+    written, windows = written_by(plan, family)
+    assert written == list(range(plan.frames))
+    assert family.fallbacks == [Fallbacks(plain_attention=True)]
+    assert family.rendered.count(first) == 2
+    assert [made.fallbacks.plain_attention for made in windows] == [made.window.index >= first for made in windows]
+
+
+def test_a_window_that_stays_broken_stops_the_run_and_names_the_attention() -> None:
+    plan = plan_windows(60, 21, 9)
+    family = Broken(plan, 0, for_ever=True)
+    with pytest.raises(LongTalkError, match=r"window 1: .*with numbered attention and with numbered attention"):
+        run_windows(plan, family, lambda made, frames: None, GREY)
+    assert family.rendered == [0, 0]
+
+
+def test_a_resumed_run_keeps_what_it_had_given_up() -> None:
+    plan = plan_windows(60, 21, 9)
+    _, windows = written_by(plan, Numbered(plan))
+    family = Numbered(plan)
+    given_up = Fallbacks(plain_attention=True, memory_level=1)
+    _, rest = written_by(plan, family, Start(2, windows[1].carry, windows[1].last_frame, given_up))
+    assert family.fallbacks == [given_up]
+    assert {made.fallbacks for made in rest} == {given_up}
+
+
+def test_a_jump_is_told_but_does_not_stop(caplog: pytest.LogCaptureFixture) -> None:
+    plan = plan_windows(60, 21, 9)
+
+    class Jumping(Numbered):
+        def render(self, window: Window, carry: Mapping[str, torch.Tensor]) -> Rendered:
+            rendered = super().render(window, carry)
+            if window.index == 1:
+                rendered.frames[..., 1:] = 0.9
+            return rendered
+
+    windows: list[MadeWindow] = []
+    run_windows(plan, Jumping(plan), lambda made, frames: windows.append(made), GREY)
+    assert len(windows) == len(plan.windows)
+    assert [record.args[0] for record in caplog.records if "first frame" in record.message] == [2, 3]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {},
+        {"plain_attention": True},
+        {"plain_attention": 1, "memory_level": 0},
+        {"plain_attention": True, "memory_level": MEMORY_LEVELS + 1},
+        {"plain_attention": True, "memory_level": "0"},
+        {"plain_attention": True, "memory_level": 0, "more": 1},
+    ],
+)
+def test_fallbacks_from_a_file_are_checked(content: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="not fallbacks"):
+        Fallbacks.from_json(content)
 
 
 def clock(times: list[float]) -> Callable[[], float]:
@@ -105,7 +278,7 @@ def test_time_left_follows_the_lengths() -> None:
     plan = plan_windows(29, 21, 9)
     assert [window.length for window in plan.windows] == [21, 17]
     now = [0.0]
-    progress = RunProgress(plan, 2, clock(now))
+    progress = RunProgress(plan, 2, clock=clock(now))
     progress.start_window(0)
     assert progress.left_s is None
     now[0] = 21.0
@@ -119,6 +292,31 @@ def test_time_left_follows_the_lengths() -> None:
     progress.step(2)
     assert progress.left_s == 0
     assert progress.done_steps == progress.total_steps == 4
+
+
+def test_the_estimate_holds_until_a_window_is_done_then_the_clock_does() -> None:
+    plan = plan_windows(45, 21, 9)
+    assert [window.length for window in plan.windows] == [21, 21, 21]
+    now = [0.0]
+    progress = RunProgress(plan, 2, expected_s=600.0, clock=clock(now))
+    assert progress.left_s == 600.0
+    now[0] = 10.0
+    progress.step(1)
+    assert progress.left_s == pytest.approx(500.0)
+    progress.start_window(1)
+    assert progress.left_s == pytest.approx(20.0)
+
+
+def test_windows_of_an_earlier_session_do_not_count_for_the_rate() -> None:
+    plan = plan_windows(45, 21, 9)
+    now = [0.0]
+    progress = RunProgress(plan, 2, first=1, clock=clock(now))
+    progress.start_window(1)
+    assert progress.done_steps == 2
+    assert progress.left_s is None
+    now[0] = 8.0
+    progress.start_window(2)
+    assert progress.left_s == pytest.approx(8.0)
 
 
 @pytest.mark.parametrize(

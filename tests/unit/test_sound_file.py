@@ -1,10 +1,11 @@
-"""The sound of the written video: its length, its place in time and its channels, as ffmpeg and PyAV decode it."""
+"""The sound of a video: its length, its place in time and its channels, as ffmpeg and PyAV decode it."""
 
 from __future__ import annotations
 
 import itertools
 import logging
 import subprocess
+import tracemalloc
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,10 +15,12 @@ import numpy as np
 import pytest
 import torch
 import torchaudio
+from written_video import make_video, write_segments
 
 from longtalk.infinitetalk.errors import LongTalkError
-from longtalk.infinitetalk.run.soundtrack import carried_rate_hz
-from longtalk.infinitetalk.run.writer import Soundtrack, VideoFormat, VideoWriter, WrittenVideo
+from longtalk.infinitetalk.run.formats import CODECS, VideoFormat
+from longtalk.infinitetalk.run.join import WrittenVideo, join
+from longtalk.infinitetalk.run.soundtrack import Soundtrack, carried_rate_hz, write_sound
 
 SIZE = 32
 FRAME_S = 1 / 25
@@ -37,11 +40,12 @@ def chirps(seconds: float, rate_hz: int, channels: int) -> np.ndarray:
 
 
 def written(folder: Path, sound: Soundtrack, frames: int, codec: str = "h264") -> WrittenVideo:
-    video = VideoFormat(codec)
-    with VideoWriter(folder / f"a{video.suffix}", width=SIZE, height=SIZE, video=video, soundtrack=sound) as out:
-        for piece in torch.zeros(frames, SIZE, SIZE, 3, dtype=torch.uint8).split(20):
-            out.write(piece)
-        return out.close()
+    """A black video of windows of 20 frames, with this sound."""
+    return make_video(folder, *np.split(black(frames), range(20, frames, 20)), codec=codec, soundtrack=sound)
+
+
+def black(frames: int) -> np.ndarray:
+    return np.zeros((frames, SIZE, SIZE, 3), np.uint8)
 
 
 def by_ffmpeg(path: Path) -> np.ndarray:
@@ -117,9 +121,7 @@ def test_a_click_stays_with_its_frame(tmp_path: Path) -> None:
     for frame in (10, 50, 99):
         frames[frame] = 1
         sound[0, frame * rate_hz // 25 : frame * rate_hz // 25 + 32] = 0.8
-    with VideoWriter(tmp_path / "a.mp4", width=SIZE, height=SIZE, soundtrack=Soundtrack(sound, rate_hz)) as out:
-        out.write(frames)
-        path = out.close().path
+    path = make_video(tmp_path, *frames.split(30), soundtrack=Soundtrack(sound, rate_hz)).path
     with av.open(str(path)) as container:
         flashes = [frame.time for frame in container.decode(video=0) if frame.to_ndarray(format="gray").mean() > 128]
     heard, heard_hz = by_pyav(path)
@@ -223,9 +225,7 @@ def test_sound_and_picture_lie_side_by_side_in_the_file(tmp_path: Path) -> None:
 
 
 def test_no_sound(tmp_path: Path) -> None:
-    with VideoWriter(tmp_path / "a.mp4", width=SIZE, height=SIZE) as out:
-        out.write(torch.zeros(3, SIZE, SIZE, 3))
-        result = out.close()
+    result = make_video(tmp_path, black(3))
     assert result.audio_codec is None
     with av.open(str(result.path)) as container:
         assert [stream.type for stream in container.streams] == ["video"]
@@ -275,3 +275,64 @@ def test_other_floats_and_strided_memory_are_taken(tmp_path: Path, dtype: type) 
     waveform = np.asfortranarray(chirps(1, 16000, 2).astype(dtype))
     heard, _ = by_pyav(written(tmp_path, Soundtrack(waveform, 16000), 25, "prores").path)
     assert np.abs(heard - waveform.astype(np.float32)).max() < 2**-22
+
+
+# The file of its own, and what joining makes of it
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_the_sound_file_holds_only_sound_and_is_the_same_each_time(tmp_path: Path, codec: str) -> None:
+    video = VideoFormat(codec)
+    paths = [tmp_path / f"{name}{video.suffix}" for name in ("first", "second")]
+    for path in paths:
+        write_sound(path, Soundtrack(chirps(2.345, 22050, 2), 22050), video, frames=50)
+    with av.open(str(paths[0])) as container:
+        assert [stream.type for stream in container.streams] == ["audio"]
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    assert sorted(tmp_path.iterdir()) == sorted(paths)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("rate_hz", [16000, 44100, 48000])
+def test_the_joined_sound_is_that_of_the_sound_file(tmp_path: Path, codec: str, rate_hz: int) -> None:
+    path = written(tmp_path, Soundtrack(chirps(1.777, rate_hz, 2), rate_hz), 50, codec).path
+    alone = tmp_path / "windows" / f"sound{path.suffix}"
+    assert np.array_equal(by_ffmpeg(path), by_ffmpeg(alone))
+    for heard, meant in zip(by_pyav(path), by_pyav(alone), strict=True):
+        assert np.array_equal(heard, meant)
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("rate_hz", [8000, 16000, 44100, 48000])
+def test_a_part_of_the_picture_has_its_part_of_the_sound(tmp_path: Path, codec: str, rate_hz: int) -> None:
+    video = VideoFormat(codec)
+    whole = tmp_path / f"sound{video.suffix}"
+    write_sound(whole, Soundtrack(chirps(8, rate_hz, 2), rate_hz), video, frames=200)
+    segments = write_segments(tmp_path / "windows", [black(21), black(12), black(12)], video)
+    for count, frames in ((1, 21), (3, 45)):
+        path = join(tmp_path / f"part_{count}{video.suffix}", segments[:count], whole, video).path
+        pyav, heard_hz = by_pyav(path)
+        meant, _ = by_pyav(whole)
+        for heard in (pyav, by_ffmpeg(path)):
+            assert 0 <= heard.shape[1] / heard_hz - frames / 25 < FRAME_S
+        # The last AAC frame overlaps with the next one, which is not there.
+        same = round(frames / 25 * heard_hz) - (1024 if video.audio_encoder == "aac" else 0)
+        assert np.array_equal(pyav[:, :same], meant[:, :same])
+        with av.open(str(path)) as container:
+            assert sum(1 for _ in container.decode(video=0)) == frames
+        with av.open(str(path)) as container:
+            # One millisecond is what Matroska rounds to.
+            assert container.duration / av.time_base == pytest.approx(frames / 25, abs=2e-3)
+
+
+def test_long_sound_is_not_copied_as_a_whole(tmp_path: Path) -> None:
+    minutes = 5
+    waveform = np.broadcast_to(np.float32(0.1), (2, minutes * 60 * 48000))
+    sound = Soundtrack(waveform, 48000)
+    tracemalloc.start()
+    write_sound(tmp_path / "a.mov", sound, VideoFormat("prores"), frames=minutes * 60 * 25)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak_bytes < 2_000_000 < waveform.nbytes / 50
+    with av.open(str(tmp_path / "a.mov")) as container:
+        assert container.streams.audio[0].duration == waveform.shape[1]

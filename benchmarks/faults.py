@@ -1,0 +1,156 @@
+"""Is anything lost when the server is killed? Runs in the real ComfyUI server, each killed, started again and resumed.
+
+    python -m benchmarks.faults --runs 50
+
+Each run is the demo's workflow with its tiny models, shorter and smaller. The server's whole process group gets SIGKILL
+at a random moment, from before the models are loaded until after the video is complete; one run in five is killed
+again while it is resumed. SIGKILL leaves what the process wrote to the system: a power cut is another matter.
+
+Exits 1 unless no finished window was lost (its files are the same ones at the end, and it was not rendered again), no
+final video differs from that of an uninterrupted run (digest of all decoded frames and of the sound), at most one
+window per kill was rendered in vain, and no half-written file or note of ownership is left behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+# The demo's server, and the set-up of ComfyUI and the tiny models; fault_lane imports them from there too.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
+import environment
+from demo_server import DemoError
+from setup_common import SetupError
+
+from .fault_evidence import PHASES, Verdict
+from .fault_lane import Kills, Lane
+
+SEED = 20250
+LATEST_KILL = 1.15  # of what an uninterrupted run takes
+KILLED_AGAIN = 0.2
+
+
+def draw(runs: int, seed: int) -> list[Kills]:
+    """The moments of all runs, the same for the same seed."""
+    dice = random.Random(seed)
+    drawn = []
+    for run in range(1, runs + 1):
+        at = [dice.uniform(0, LATEST_KILL)]
+        again, moment = dice.random() < KILLED_AGAIN, dice.random()
+        drawn.append(Kills(run, (*at, moment) if again else tuple(at)))
+    return drawn
+
+
+async def run_lanes(lanes: list[Lane], waiting: list[Kills], told: Any) -> list[Verdict]:
+    verdicts: list[Verdict] = []
+    tasks = [asyncio.create_task(lane.work(waiting, verdicts, told)) for lane in lanes]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        # One that failed must not leave the others' servers behind.
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    if len({lane.reference.video for lane in lanes if lane.reference}) != 1:
+        raise DemoError("the servers' uninterrupted runs differ")
+    return verdicts
+
+
+def bounds(verdicts: list[Verdict]) -> dict[str, tuple[int, int]]:
+    """What was found and what is allowed, by name."""
+    return {
+        "lost finished windows": (sum(len(verdict.lost) for verdict in verdicts), 0),
+        "differing final videos": (sum(verdict.differs for verdict in verdicts), 0),
+        "windows made twice by one kill": (max(max(verdict.made_twice) for verdict in verdicts), 1),
+        "runs that left something over": (sum(bool(verdict.left_over) for verdict in verdicts), 0),
+        "runs with other problems": (sum(bool(verdict.problems) for verdict in verdicts), 0),
+    }
+
+
+def summary(verdicts: list[Verdict], lanes: list[Lane], seed: int, took_s: float) -> str:
+    kills = Counter(phase for verdict in verdicts for _, phase in verdict.kills)
+    twice = Counter(count for verdict in verdicts for count in verdict.made_twice)
+    lines = [
+        f"{len(verdicts)} runs of {lanes[0].windows} windows, {kills.total()} kills, {len(lanes)} servers at a time, "
+        f"seed {seed}, {took_s:.0f} s",
+        f"{'killed in phase':<32} {'kills':>6}",
+        *(f"{phase:<32} {kills[phase]:6d}" for phase in PHASES),
+        f"{'(caught a half-written file)':<32} {sum(verdict.half_written for verdict in verdicts):6d}",
+        f"{'windows made twice by a kill':<32} "
+        + ", ".join(f"{count}: {twice[count]} kills" for count in sorted(twice)),
+        f"{'bound':<32} {'found':>6} {'limit':>6}",
+    ]
+    for name, (found, limit) in bounds(verdicts).items():
+        lines.append(f"{name:<32} {found:6d} {limit:6d} {'' if found <= limit else 'BROKEN'}".rstrip())
+    return "\n".join(lines)
+
+
+def measure(args: argparse.Namespace, folder: Path) -> int:
+    """Run everything in ``folder`` and print the summary; the exit code."""
+    told = sys.stderr if args.json else sys.stdout
+    with contextlib.redirect_stdout(told):
+        made = environment.ensure()
+    # Two threads each on few cores would mostly wait for one another.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // args.servers)))
+    began = time.perf_counter()
+    lanes = [Lane(number, folder, made, args.keep is not None) for number in range(1, args.servers + 1)]
+    verdicts = asyncio.run(run_lanes(lanes, draw(args.runs, args.seed), told))
+    verdicts.sort(key=lambda verdict: verdict.run)
+    took_s = time.perf_counter() - began
+    found = bounds(verdicts)
+    passed = all(count <= limit for count, limit in found.values())
+    if args.json:
+        runs = [asdict(verdict) for verdict in verdicts]
+        print(json.dumps({"runs": runs, "bounds": found, "seconds": took_s, "seed": args.seed, "passed": passed}))
+    else:
+        print(f"\n{summary(verdicts, lanes, args.seed, took_s)}\n{'passed' if passed else 'FAILED'}")
+    if not passed:
+        print(f"to look at the folders and logs: --seed {args.seed} --keep FOLDER", file=sys.stderr)
+    return 0 if passed else 1
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=SEED, help="of the moments at which to kill")
+    parser.add_argument("--servers", type=int, default=2, help="how many at a time")
+    parser.add_argument("--keep", type=Path, help="a new folder that keeps every run and log")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    args = parser.parse_args()
+    if args.runs < 1 or args.servers < 1:
+        parser.error("--runs and --servers must be 1 or more")
+    args.servers = min(args.servers, args.runs)
+    # A polite kill must not leave servers behind either.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        if args.keep is not None:
+            args.keep.mkdir(parents=True, exist_ok=False)
+            return measure(args, args.keep.absolute())
+        with tempfile.TemporaryDirectory(prefix="longtalk-faults-") as folder:
+            return measure(args, Path(folder))
+    except FileExistsError:
+        parser.error(f"--keep must name a folder that does not exist yet, got {args.keep}")
+    except (DemoError, SetupError, aiohttp.ClientError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; the servers are stopped too", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The command line: ``python -m <folder of the pack>.infinitetalk.cli runs ...``. Knows no ComfyUI."""

@@ -1,0 +1,296 @@
+"""One run in full: what it is, its files, its windows, what is damaged, and how to make a second of it again."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..errors import LongTalkError
+from ..plan.report import clock
+from ..plan.windows import FPS
+from ..run.chains import Chain, check_file, require_file
+from ..run.files import DamagedFileError
+from ..run.run_folder import WindowRecord
+from ..run.seeds import SEED_LIMIT
+from .overview import Overview
+from .terminal import count, megabytes, table
+
+_PLACEHOLDER = "SEED"
+_FLOAT_SLACK_FRAMES = 1e-6  # 4.6 s * 25 comes out a hair below frame 115
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The window that holds a second of the video.
+
+    Attributes:
+        second: as asked for.
+        window: counted from 1.
+        frames: ``[start, end)`` of the window.
+        seed: that a ``rerender_from`` would have to name to get the same window; None when it is not there.
+        rerender_from: what makes it again, with a placeholder for the new seed.
+        note: what else to know, "" for nothing.
+    """
+
+    second: float
+    window: int
+    frames: tuple[int, int]
+    seed: int | None
+    rerender_from: str
+    note: str
+
+    def text(self) -> Iterator[str]:
+        start, end = self.frames
+        yield f"second {self.second:g} is in window {self.window} ({clock(start)} - {clock(end)}); to make it again:"
+        yield f"rerender_from: {self.rerender_from}"
+        other = "a number" if self.seed is None else f"a number other than {self.seed}"
+        yield f"Put {other} in the place of {_PLACEHOLDER}; window {self.window} and all after it are made again."
+        if self.note:
+            yield self.note
+
+
+def moment(run: Overview, second: float) -> Moment:
+    """Find the window of a second of the video, whether it is made or not.
+
+    Raises:
+        LongTalkError: the manifest does not tell, or the video is shorter.
+    """
+    about = run.about
+    if about is None:
+        raise LongTalkError(
+            f"run {run.folder.name}",
+            expected="a manifest that tells where its windows are",
+            actual=str(run.problem),
+            action="Queue the same workflow again; it writes the manifest anew",
+        )
+    length_s = about.frames / FPS
+    if not 0 <= second < length_s:
+        raise LongTalkError(
+            "second",
+            expected=f"0 to below {length_s:g}, the length of the video",
+            actual=f"{second:g}",
+            action="Take the second from the player's clock",
+        )
+    frame = math.floor(second * FPS + _FLOAT_SLACK_FRAMES)
+    window = next(number for number, end in enumerate(about.ends, start=1) if frame < end)
+    chain = run.windows.current
+    before = [entry for entry in rerender_entries(chain, about.seed) if entry[0] < window]
+    seed, note = None, ""
+    if window <= len(chain):
+        seed = (chain[window - 1].seed - (window - 1)) % SEED_LIMIT
+    elif run.finished and not chain:
+        note = "The windows of this run were not kept, so those before it are made again too."
+    else:
+        note = f"Window {window} is not made yet; the run has windows 1 to {len(chain)}."
+        if not chain:
+            note = "No window of this run is made yet."
+    return Moment(
+        second=second,
+        window=window,
+        frames=(about.start_of(window), about.ends[window - 1]),
+        seed=seed,
+        rerender_from=", ".join([*(f"{number}:{base}" for number, base in before), f"{window}:{_PLACEHOLDER}"]),
+        note=note,
+    )
+
+
+def rerender_entries(chain: Chain, base: int) -> list[tuple[int, int]]:
+    """The pairs of ``rerender_from`` that gave a chain its seeds: :func:`~..run.seeds.window_seeds` backwards."""
+    entries = []
+    for index, record in enumerate(chain):
+        own = (record.seed - index) % SEED_LIMIT
+        if own != base:
+            base = own
+            entries.append((index + 1, base))
+    return entries
+
+
+def _rerender_text(chain: Chain, base: int) -> str:
+    entries = ", ".join(f"{window}:{seed}" for window, seed in rerender_entries(chain, base))
+    return f"rerender_from: {entries}" if entries else "an empty rerender_from"
+
+
+def lines(run: Overview) -> Iterator[str]:
+    """The whole description for a person, but for what is damaged."""
+    about = run.about
+    yield f"run {run.folder.name}: {run.state}"
+    if run.detail:
+        yield f"  {run.detail}"
+    if about:
+        made = f"{about.width}x{about.height}, {about.codec} crf {about.crf}"
+        yield f"made {about.created}: {made}, seed {about.seed}, {count(about.steps, 'step')}"
+        yield f"{clock(about.frames)} ({count(about.frames, 'frame')} at {FPS} fps), windows: {run.windows_text}"
+    yield f"folder {run.folder.path}: {megabytes(run.bytes)}"
+    yield ""
+    rows = [["files", "", "disk"], *([use.kind, str(use.files), megabytes(use.bytes)] for use in run.use)]
+    yield from table(rows, right=(1, 2))
+    chain = run.windows.current
+    if chain:
+        yield ""
+        yield from _window_table(run, chain)
+        if about:
+            yield f"these windows are made with {_rerender_text(chain, about.seed)}"
+    for other in run.windows.chains[1:]:
+        yield _other_chain(run, other)
+
+
+def _other_chain(run: Overview, chain: Chain) -> str:
+    shared = _shared(chain, run.windows.current)
+    made = f"windows {shared + 1} to {len(chain)}" if len(chain) > shared + 1 else f"window {shared + 1}"
+    how = f"; {_rerender_text(chain, run.about.seed)} gives them" if run.about else ""
+    return f"also there: {made} made with another seed{how}"
+
+
+def _shared(chain: Chain, other: Chain) -> int:
+    """With how many of the same windows two chains begin."""
+    same = 0
+    for ours, theirs in zip(chain, other, strict=False):
+        if ours.key != theirs.key:
+            break
+        same += 1
+    return same
+
+
+def _window_table(run: Overview, chain: Chain) -> Iterator[str]:
+    from ..run.report import LEGEND  # brings torch, which takes seconds that the other commands need not wait for
+
+    heading = ["window", "time", "seed", "took", "drift", "seam", ""]
+    rows = [heading]
+    for looked in _looks(run, chain):
+        rows.append(
+            [
+                str(looked["window"]),
+                f"{clock(looked['start'])} - {clock(looked['end'])}",
+                str(looked["seed"]),
+                f"{looked['render_s']:.1f} s",
+                "-" if looked["drift"] is None else f"{looked['drift']:.1f}",
+                "-" if looked["seam"] is None else f"{looked['seam']:.1f}",
+                ", ".join(looked["marks"]),
+            ]
+        )
+    yield from table(rows, right=(0, 2, 3, 4, 5))
+    yield LEGEND
+
+
+def _looks(run: Overview, chain: Chain) -> Iterator[dict[str, Any]]:
+    """Per window what its record tells about it; what is no measurement is None."""
+    from ..run.checks import WindowStats, jumps  # as in _window_table
+
+    start = 0
+    for record in chain:
+        if run.about and record.window <= len(run.about.ends):
+            start, end = run.about.start_of(record.window), run.about.ends[record.window - 1]
+        else:
+            end = start + record.frames
+        marks = []
+        drift = seam = None
+        try:
+            stats = WindowStats.from_json(record.stats)
+        except (ValueError, RecursionError):
+            marks.append("measurements damaged")
+        else:
+            drift, seam = stats.drift, stats.seam_ratio
+            if seam is not None and not math.isfinite(seam):
+                seam = None
+            if jumps(stats):
+                marks.append("JUMP")
+        if record.fallbacks.get("plain_attention") is True:
+            marks.append("plain attention")
+        level = record.fallbacks.get("memory_level")
+        if type(level) is int and 0 < level < 10:
+            marks.append(f"memory level {level}")
+        yield {
+            "window": record.window, "key": record.key, "seed": record.seed, "start": start, "end": end,
+            "render_s": float(record.render_s), "drift": drift, "seam": seam, "marks": marks,
+        }  # fmt: skip
+        start = end
+
+
+def to_json(run: Overview, at: Moment | None, damage: Sequence[str] | None) -> dict[str, Any]:
+    """The same for a program; times are in frames."""
+    chain = run.windows.current
+    base = run.about.seed if run.about else None
+    return {
+        **run.to_json(),
+        "detail": run.detail,
+        "files": [{"kind": use.kind, "files": use.files, "bytes": use.bytes} for use in run.use],
+        "window_list": list(_looks(run, chain)) if chain else [],
+        "rerender_from": None if base is None else rerender_entries(chain, base),
+        "other_chains": [
+            {
+                "first_own_window": _shared(other, chain) + 1,
+                "windows": len(other),
+                "rerender_from": None if base is None else rerender_entries(other, base),
+            }
+            for other in run.windows.chains[1:]
+        ],
+        "damaged_records": list(run.windows.damage),
+        "at": at and asdict(at),
+        "damage": None if damage is None else list(damage),
+    }
+
+
+def verify(run: Overview) -> tuple[int, list[str]]:
+    """Read every file that has a checksum; how many there are, and in words those that are not as they were."""
+    folder, windows = run.folder, run.windows
+    checks = [(f"window {record.window} ({record.key})", record) for record in windows.records]
+    damage = [] if run.problem is None else [f"the run: {run.detail}"]
+    damage += windows.damage
+    checked = 1 + len(windows.records) + len(windows.damage)  # the JSON files, which were read with the overview
+    for what, record in checks:
+        for path, sum_ in (
+            (folder.segment_path(record.window, record.key), record.segment),
+            (folder.carry_path(record.window, record.key), record.carry),
+        ):
+            checked += 1
+            try:
+                check_file(path, sum_)
+            except DamagedFileError as error:
+                damage.append(f"{what}: {error}")
+        damage += _wrong_length(run, record)
+    for name, found in (("sound", sound_damage(run)), ("video", video_damage(run))):
+        if found is not None:
+            checked += 1 if name == "sound" else 2  # the video has a file with its checksum
+            damage += [f"{name}: {found}"] if found else []
+    return checked, damage
+
+
+def _wrong_length(run: Overview, record: WindowRecord) -> list[str]:
+    about = run.about
+    if about is None:
+        return []
+    due = about.ends[record.window - 1] - about.start_of(record.window) if record.window <= len(about.ends) else 0
+    if record.frames == due:
+        return []
+    return [f"window {record.window} ({record.key}): {count(record.frames, 'frame')} where the plan has {due}"]
+
+
+def sound_damage(run: Overview) -> str | None:
+    """What is wrong with the sound: "" for nothing, None when there is none to look at."""
+    if run.about is None or (run.finished and not run.windows.current):
+        return None
+    path = run.folder.sound_path
+    try:
+        require_file(path)
+    except DamagedFileError as error:
+        return str(error)
+    return "" if run.folder.is_sound(run.sound) else f"{path.name} is not as it was written"
+
+
+def video_damage(run: Overview) -> str | None:
+    """The same for the whole video."""
+    noted_path = run.folder.video_record_path
+    if not os.path.lexists(noted_path):
+        return None
+    try:
+        require_file(noted_path)
+        noted = run.folder.recorded_video()
+        if noted is None:
+            return None
+        check_file(run.folder.video_path, noted[1])
+    except (DamagedFileError, OSError) as error:
+        return str(error)
+    return ""

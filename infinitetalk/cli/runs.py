@@ -1,0 +1,258 @@
+"""``runs list``, ``inspect``, ``export`` and ``delete``: the runs in ``<output>/longtalk``, from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import LongTalkError
+from . import change, describe
+from .overview import NOT_A_RUN, UNREADABLE, Overview, overview, overviews
+from .terminal import complain, confirm, count, megabytes, say, table
+
+_ROOT_NAME = "longtalk"
+
+
+def main(arguments: Sequence[str], called: str = "runs") -> int:
+    """Do what the command line says.
+
+    Args:
+        arguments: without the program's name.
+        called: how the program is called, for the help.
+
+    Returns:
+        The exit code: 0; 1 for an error, for damage that was found, and for "no" to a question. argparse exits with 2.
+    """
+    chosen = _parser(called).parse_args(arguments)
+    try:
+        code: int = chosen.command(chosen)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # The reader (head, say) has enough. Python would complain once more when it empties the stream at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (LongTalkError, OSError) as error:
+        complain(f"error: {error}")
+        return 1
+    except KeyboardInterrupt:
+        complain("error: stopped")
+        return 130
+
+
+def output_folder() -> Path:
+    """ComfyUI's output folder, as seen from a pack in its ``custom_nodes``.
+
+    Raises:
+        LongTalkError: the pack lies elsewhere, or the folder is not there.
+    """
+    # Not resolved: a pack that is linked into custom_nodes belongs to the ComfyUI it is linked into.
+    pack = Path(__file__).absolute().parents[2]
+    folder = pack.parent.parent / "output"
+    if pack.parent.name != "custom_nodes" or not folder.is_dir():
+        raise LongTalkError(
+            "output folder",
+            expected="LongTalk in the custom_nodes folder of a ComfyUI that has an output folder",
+            actual=f"LongTalk in {pack.parent}",
+            action="Name ComfyUI's output folder with --output",
+        )
+    return folder
+
+
+def _root(chosen: argparse.Namespace) -> Path:
+    if chosen.output is None:
+        return output_folder() / _ROOT_NAME
+    folder: Path = chosen.output.absolute()
+    if not folder.is_dir():
+        raise LongTalkError(
+            "output folder",
+            expected="a folder",
+            actual=f"{folder}, which is none",
+            action="Name ComfyUI's output folder with --output",
+        )
+    return folder / _ROOT_NAME
+
+
+def _list(chosen: argparse.Namespace) -> int:
+    root = _root(chosen)
+    runs = overviews(root)
+    if chosen.json:
+        say_json([run.to_json() for run in runs])
+    elif not runs:
+        say(f"no runs in {root}")
+    else:
+        _say_table(runs)
+        say(f"{count(len(runs), 'run')} in {root}, {megabytes(sum(run.bytes for run in runs))}")
+    return 0
+
+
+def _say_table(runs: Sequence[Overview]) -> None:
+    rows = [["run", "made", "size", "codec", "length", "windows", "disk", "state"]]
+    for run in runs:
+        about = run.about
+        rows.append(
+            [
+                run.folder.name,
+                about.created if about else "-",
+                f"{about.width}x{about.height}" if about else "-",
+                about.codec if about else "-",
+                run.length,
+                run.windows_text,
+                megabytes(run.bytes),
+                run.state,
+            ]
+        )
+    for line in table(rows, right=(4, 6)):
+        say(line)
+
+
+def say_json(content: object) -> None:
+    """Print JSON in ASCII, where no character can do harm."""
+    sys.stdout.write(json.dumps(content, indent=1) + "\n")
+
+
+def _inspect(chosen: argparse.Namespace) -> int:
+    run = overview(_root(chosen), chosen.name)
+    at = None if chosen.at is None else describe.moment(run, chosen.at)
+    checked, damage = describe.verify(run) if chosen.verify else (0, [])
+    if chosen.json:
+        say_json(describe.to_json(run, at, damage if chosen.verify else None))
+        return 1 if damage else 0
+    for line in describe.lines(run):
+        say(line)
+    if at is not None:
+        say()
+        for line in at.text():
+            say(line)
+    damaged = damage if chosen.verify else run.windows.damage
+    if damaged or chosen.verify:
+        say()
+    for text in damaged:
+        say(f"damaged: {text}")
+    if chosen.verify and not damage:
+        say(f"verified: {count(checked, 'file')}, all as they were written")
+    return 1 if damage else 0
+
+
+def _export(chosen: argparse.Namespace) -> int:
+    run = overview(_root(chosen), chosen.name)
+    done = change.export(run, chosen.to, force=chosen.force)
+    for note in done.notes:
+        complain(f"note: {note}")
+    say(f"exported {done.what}, {megabytes(done.bytes)}: {chosen.to}")
+    return 0
+
+
+def _delete(chosen: argparse.Namespace) -> int:
+    runs = _chosen_runs(_root(chosen), chosen)
+    if not runs:
+        say("no runs to delete")
+        return 0
+    what = f"the windows of {count(len(runs), 'run')}" if chosen.windows_only else count(len(runs), "run")
+    size = megabytes(sum(change.windows_bytes(run) if chosen.windows_only else run.bytes for run in runs))
+    _say_table(runs)
+    if chosen.dry_run:
+        say(f"would delete {what}, {size}; nothing is deleted")
+        return 0
+    unfinished = sum(not run.finished for run in runs)
+    lost = f" {unfinished} not finished: what is made of it is lost." if unfinished else ""
+    if not chosen.yes and not confirm(f"Delete {what}, {size}?{lost}"):
+        say("nothing is deleted")
+        return 1
+    remove = change.delete_windows if chosen.windows_only else change.delete_run
+    freed = failed = 0
+    for run in runs:
+        try:
+            freed += remove(run.folder)
+        except (LongTalkError, OSError) as error:
+            complain(f"error: {error}")
+            failed += 1
+    done = len(runs) - failed
+    of = f"the windows of {count(done, 'run')}" if chosen.windows_only else count(done, "run")
+    say(f"deleted {of}, {megabytes(freed)} freed")
+    return 1 if failed else 0
+
+
+def _chosen_runs(root: Path, chosen: argparse.Namespace) -> list[Overview]:
+    """The runs that were named or described, without any that must not be deleted.
+
+    Raises:
+        LongTalkError: one that was named is not there, in use or no run.
+    """
+    if chosen.names:
+        runs = [overview(root, name) for name in dict.fromkeys(chosen.names)]
+        for run in runs:
+            change.check_deletable(run)
+        return runs
+    runs = []
+    for run in overviews(root):
+        if run.user or run.problem in (NOT_A_RUN, UNREADABLE):
+            complain(f"note: {run.folder.name} is left alone: {run.state}")
+        elif chosen.all or run.finished == chosen.finished:
+            runs.append(run)
+    return runs
+
+
+def _seconds(text: str) -> float:
+    """ "83.5" or "1:23.5" as seconds."""
+    total = 0.0
+    for part in text.split(":"):
+        total = total * 60 + float(part)
+    return total
+
+
+def _parser(called: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=called, description="LongTalk's command line.")
+    runs = parser.add_subparsers(required=True, metavar="runs").add_parser("runs", help="list, inspect, export, delete")
+    commands = runs.add_subparsers(required=True, metavar="command")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--output", type=Path, metavar="FOLDER", help="ComfyUI's output folder; by default that beside custom_nodes"
+    )
+    machine = argparse.ArgumentParser(add_help=False)
+    machine.add_argument("--json", action="store_true", help="print JSON, for a program")
+
+    listing = commands.add_parser("list", parents=[common, machine], help="all runs, newest first")
+    listing.set_defaults(command=_list)
+
+    inspect = commands.add_parser("inspect", parents=[common, machine], help="one run: its files and windows")
+    inspect.add_argument("name", metavar="NAME", help="16 digits and letters, as the list shows them")
+    inspect.add_argument(
+        "--at",
+        type=_seconds,
+        metavar="SECONDS",
+        help="name the window of this second (83.5 or 1:23.5), and how to make it again",
+    )
+    inspect.add_argument("--verify", action="store_true", help="read every file and compare it with its checksum")
+    inspect.set_defaults(command=_inspect)
+
+    export = commands.add_parser(
+        "export", parents=[common], help="copy the video; of an unfinished run, what there is of it"
+    )
+    export.add_argument("name", metavar="NAME")
+    export.add_argument("--to", type=Path, required=True, metavar="FILE", help="the new file")
+    export.add_argument("--force", action="store_true", help="replace a file that is there")
+    export.set_defaults(command=_export)
+
+    delete = commands.add_parser("delete", parents=[common], help="delete runs, or only their windows")
+    delete.add_argument("names", metavar="NAME", nargs="*", default=[])
+    group = delete.add_mutually_exclusive_group()
+    group.add_argument("--unfinished", action="store_true", help="all runs without a whole video")
+    group.add_argument("--finished", action="store_true", help="all runs with one")
+    group.add_argument("--all", action="store_true", help="all runs")
+    delete.add_argument("--windows-only", action="store_true", help="keep the videos, delete what they are made of")
+    delete.add_argument("--dry-run", action="store_true", help="say what would be deleted")
+    delete.add_argument("--yes", action="store_true", help="do not ask")
+    delete.set_defaults(command=lambda chosen: _delete(_one_way(delete, chosen)))
+    return parser
+
+
+def _one_way(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> argparse.Namespace:
+    """Leave with a usage error unless runs are either named or described."""
+    if bool(chosen.names) == (chosen.unfinished or chosen.finished or chosen.all):
+        parser.error("name runs, or give one of --unfinished, --finished and --all")
+    return chosen

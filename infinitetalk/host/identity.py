@@ -1,0 +1,103 @@
+"""What decides a run's result, part by part, as digests. Equal parts mean: go on with the run begun before."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import av
+import comfy.model_patcher
+import torch
+
+from ..plan.windows import Plan
+from ..run.fingerprint import fingerprint, weights_fingerprint
+from ..run.formats import VideoFormat
+from ..run.run_folder import FORMAT, NAME_LENGTH
+
+#: Entries of a conditioning that ComfyUI makes anew each time it converts one.
+_VOLATILE = ("uuid", "model_conds")
+
+
+def identity_of(parts: Mapping[str, str]) -> str:
+    """The name of a run with these parts."""
+    text = json.dumps(dict(parts), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:NAME_LENGTH]
+
+
+def identity_parts(
+    *,
+    plan: Plan,
+    size: tuple[int, int],
+    video: VideoFormat,
+    guider: Any,
+    model_patch: Any,
+    vae: Any,
+    image: torch.Tensor,
+    speech: Any,
+    sound: Any,
+    clip_vision: Any,
+    noise: Any,
+    sampler: Any,
+    sigmas: torch.Tensor,
+    audio_scale: float,
+) -> dict[str, str]:
+    """Digests by name; the names are for a person who asks why a run did not go on."""
+    patcher = guider.model_patcher
+    guidance = {
+        name: value
+        for name, value in vars(guider).items()
+        if name not in ("model_patcher", "model_options", "original_conds", "conds", "inner_model", "loaded_models")
+    }
+    values: dict[str, Any] = {
+        "format": [FORMAT, av.library_versions["libavcodec"]],
+        "windows": [(window.start, window.length, window.pinned, window.cut) for window in plan.windows],
+        "size": size,
+        "codec": video,
+        "model": _weights(patcher),
+        "LoRA": patcher.patches,
+        "model options": [guider.model_options, patcher.model_options, patcher.object_patches, patcher.wrappers],
+        "model patch": [_weights(model_patch), model_patch.patches if _is_patcher(model_patch) else None],
+        "vae": weights_fingerprint(_tensors(vae.first_stage_model)),
+        "image": image,
+        "speech": [speech.speakers, speech.encoded_by or list(speech.features)],
+        "sound": [sound.waveform, sound.sample_rate],
+        "clip vision": _vision(clip_vision),
+        "guidance": [type(guider), guidance],
+        "seed": noise,
+        "sampler": sampler,
+        "steps": sigmas,
+        "audio scale": float(audio_scale),
+    }
+    for name, entries in guider.original_conds.items():
+        values[name] = [{key: item for key, item in entry.items() if key not in _VOLATILE} for entry in entries]
+    return {name: fingerprint(value, _stand_in) for name, value in values.items()}
+
+
+def _is_patcher(value: Any) -> bool:
+    return isinstance(value, comfy.model_patcher.ModelPatcher)
+
+
+def _stand_in(value: Any) -> str | None:
+    """Models inside other values (a ControlNet in a conditioning, say) count by their weights and patches."""
+    if _is_patcher(value):
+        return _weights(value) + fingerprint(value.patches)
+    if type(value).__name__ == "Output" and hasattr(value, "penultimate_hidden_states"):
+        return fingerprint(_vision(value))
+    return None
+
+
+def _vision(output: Any) -> dict[str, Any] | None:
+    return None if output is None else {name: item for name, item in vars(output).items() if item is not None}
+
+
+def _weights(patcher: Any) -> str:
+    return weights_fingerprint(_tensors(patcher.model, getattr(patcher, "backup", {})))
+
+
+def _tensors(model: torch.nn.Module, backup: Mapping[str, Any] | None = None) -> Iterator[tuple[str, torch.Tensor]]:
+    """A model's weights as they were loaded: those that a LoRA is merged into at the moment come from the backup."""
+    for name, weight in model.named_parameters():
+        kept = (backup or {}).get(name)
+        yield name, weight if kept is None else kept.weight

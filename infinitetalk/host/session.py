@@ -1,0 +1,410 @@
+"""Making one run's video: take over what is finished, render the rest, join; or leave what there is to watch."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import comfy.model_management
+import torch
+
+from ..errors import LongTalkError
+from ..plan.report import plan_report
+from ..plan.windows import FPS
+from ..run.checks import WindowStats, look_of
+from ..run.files import DamagedFileError
+from ..run.join import WrittenVideo, join, read_frames
+from ..run.loop import Fallbacks, MadeWindow, Start, run_windows
+from ..run.progress import RunProgress, clock_text
+from ..run.recorder import LAST_FRAME, Recorder
+from ..run.report import windows_report
+from ..run.run_folder import RunFolder, WindowRecord, run_names, window_keys
+from ..run.seeds import parse_rerender, window_seeds
+from ..run.soundtrack import Soundtrack, write_sound
+from ..speech import Speech
+from .checks import check_image
+from .events import RunEvents, check_interrupt
+from .guider import forwards_of
+from .identity import identity_of, identity_parts
+from .memory import free_everything, is_out_of_memory, twice
+from .noise import WindowNoise, base_seed
+from .preflight import preflight
+from .wan import WanFamily, fit_image, fits
+
+if TYPE_CHECKING:
+    from .talk import Inputs
+
+log = logging.getLogger(__name__)
+
+#: An unfinished run is named as the one the user may have meant when no more than this many things differ.
+_SIMILAR_PARTS = 3
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run.
+
+    Attributes:
+        video: the file.
+        images: all frames ``[F, H, W, 3]`` when they were asked for.
+        report: what was done, for a person.
+    """
+
+    video: WrittenVideo
+    images: torch.Tensor | None
+    report: str
+
+
+class _Images:
+    """Collects the frames of the whole video, when the user asked for them, in memory reserved beforehand.
+
+    Raises:
+        LongTalkError: they do not fit into the memory that is free.
+    """
+
+    def __init__(self, frames: int, width: int, height: int) -> None:
+        shape = (frames, height, width, 3)
+        gigabytes = math.prod(shape) * 4 / 1e9
+        free = comfy.model_management.get_free_memory(torch.device("cpu")) / 1e9
+        if gigabytes > free:
+            raise LongTalkError(
+                "return_images",
+                expected=f"frames that fit into the {free:.1f} GB of memory that are free",
+                actual=f"{frames} frames of {width}x{height}, {gigabytes:.1f} GB",
+                action="Turn return_images off and use the video, which needs no memory",
+            )
+        log.warning("return_images: %d frames as one IMAGE take %.1f GB of memory", frames, gigabytes)
+        self.frames = torch.empty(shape)
+        self._filled = 0
+
+    def add(self, frames: torch.Tensor) -> None:
+        self.frames[self._filled : self._filled + frames.shape[0]] = frames
+        self._filled += frames.shape[0]
+
+    def add_files(self, paths: Sequence[Path]) -> None:
+        for frame in read_frames(paths):
+            self.add(torch.from_numpy(frame).float().div_(255)[None])
+
+
+class Session:
+    """One attempt at a run; :meth:`make` is called once, while the folder is owned.
+
+    Args:
+        inputs: checked.
+        speech, sound: what the model hears, and what the video plays.
+        width, height: of the video, multiples of 16.
+        root: the folder of all runs.
+        notes: what was changed on the way here, for the report.
+    """
+
+    def __init__(
+        self,
+        inputs: Inputs,
+        speech: Speech,
+        sound: Soundtrack,
+        *,
+        width: int,
+        height: int,
+        root: Path,
+        notes: list[str],
+    ) -> None:
+        self._inputs = inputs
+        self._plan = inputs.plan
+        self._speech = speech
+        self._sound = sound
+        self._size = (width, height)
+        self._image = check_image(inputs.image)
+        self._notes = notes
+        self._began = time.perf_counter()
+        self._waited_s = 0.0
+        self._parts = identity_parts(
+            plan=inputs.plan,
+            size=self._size,
+            video=inputs.video,
+            guider=inputs.guider,
+            model_patch=inputs.model_patch,
+            vae=inputs.vae,
+            image=self._image,
+            speech=speech,
+            sound=sound,
+            clip_vision=inputs.clip_vision,
+            noise=inputs.noise,
+            sampler=inputs.sampler,
+            sigmas=inputs.sigmas,
+            audio_scale=inputs.audio_scale,
+        )
+        self.folder = RunFolder(root, identity_of(self._parts), inputs.video.suffix)
+        windows = len(self._plan.windows)
+        self._seeds = window_seeds(base_seed(inputs.noise), windows, parse_rerender(inputs.rerender_from, windows))
+        self._keys = window_keys(self.folder.name, self._seeds)
+
+    def make(self) -> Result:
+        """The finished video; see :func:`~.talk.talk` for the errors."""
+        if self._inputs.start_over:
+            self.folder.discard_windows()
+            self.folder.discard_video()
+        width, height = self._size
+        images = _Images(self._plan.frames, width, height) if self._inputs.return_images else None
+        video = self.folder.finished_video(self._keys[-1])
+        records: Sequence[WindowRecord] = ()
+        kept = 0
+        if video is not None:
+            self._notes.append("this video was finished before; nothing had to be made")
+            if images is not None:
+                images.add_files([video.path])
+        else:
+            records, start = self._finished()
+            kept = len(records)
+            self._describe_start(kept)
+            self._write_manifest()
+            if kept:
+                self._notes.append(f"windows 1 to {kept} were finished before and are kept")
+                if images is not None:
+                    images.add_files(self._segments(records))
+                    self._notes.append("images: those of windows made before are read from their files, as encoded")
+            if start is not None:
+                records = [*records, *self._render(records, start, images)]
+            video = self._join(records)
+        if records:
+            self.folder.write_report(self._report(video, records, kept, whole=True))
+        if not self._inputs.keep_windows:
+            self.folder.discard_windows()
+        report = self._report(video, records, kept)
+        log.info("%s: %d frames in %s", video.path, video.frames, clock_text(time.perf_counter() - self._began))
+        return Result(video, images.frames if images else None, report)
+
+    # What is there already.
+
+    def _finished(self) -> tuple[list[WindowRecord], Start | None]:
+        """The good windows at the beginning, and where to go on; None when all of them are good."""
+        found = self.folder.finished(self._keys)
+        records, damage = list(found.records), found.damage
+        start: Start | None = None
+        while records:
+            try:
+                for record in records:
+                    WindowStats.from_json(record.stats)
+                start = self._continue_from(records[-1])
+                break
+            except (DamagedFileError, ValueError) as error:
+                damage = f"window {len(records)}: {error}"
+                records.pop()
+        if damage:
+            log.warning("run %s: %s; it and what follows are made again", self.folder.name, damage)
+            self._notes.append(f"{damage}; it and what follows were made again")
+            self.folder.discard_from(len(records) + 1, self._keys)
+        if len(records) == len(self._plan.windows):
+            return records, None
+        return records, start or Start()
+
+    def _continue_from(self, record: WindowRecord) -> Start:
+        carry = self.folder.read_carry(record.window, record.key)
+        last_frame = carry.pop(LAST_FRAME, None)
+        width, height = self._size
+        whole = record.window == len(self._plan.windows)
+        if last_frame is None or last_frame.dtype != torch.uint8 or last_frame.shape != (height, width, 3):
+            raise DamagedFileError("its last frame is missing or of another size")
+        if not whole and not fits(carry, self._plan, width, height):
+            raise DamagedFileError("what the next window continues from is missing or of another size")
+        return Start(record.window, carry, last_frame, Fallbacks.from_json(record.fallbacks))
+
+    def _describe_start(self, kept: int) -> None:
+        total = len(self._plan.windows)
+        if kept:
+            log.info("run %s: goes on after window %d of %d", self.folder.name, kept, total)
+            return
+        similar = self._similar_run()
+        if similar:
+            log.info("run %s: begun anew; %s", self.folder.name, similar)
+            self._notes.append(similar)
+
+    def _similar_run(self) -> str | None:
+        """An unfinished run that the user may have wanted to go on with, and why this is another one."""
+        for name in run_names(self.folder.path.parent):
+            other = RunFolder(self.folder.path.parent, name, self._inputs.video.suffix)
+            manifest = None if name == self.folder.name else other.read_manifest()
+            if manifest is None or other.video_record_path.exists():
+                continue
+            parts = manifest.get("parts")
+            windows = {window for window, _, _ in other.window_files()}
+            if not isinstance(parts, dict) or not windows:
+                continue
+            differing = [part for part in self._parts if parts.get(part) != self._parts[part]]
+            if len(differing) <= _SIMILAR_PARTS:
+                seed = manifest.get("about", {}).get("seed")
+                told = [f"seed ({seed} there)" if part == "seed" else part for part in differing]
+                return f"the unfinished run {name} ({len(windows)} windows) differs in: {', '.join(told)}"
+        return None
+
+    def _write_manifest(self) -> None:
+        """Describe the run on disk, unless it is described already; the sound first, its sum is in the manifest."""
+        manifest = self.folder.read_manifest() or {}
+        sum_ = manifest.get("sound")
+        if manifest.get("parts") == self._parts and self.folder.is_sound(sum_):
+            return
+        write_sound(self.folder.sound_path, self._sound, self._inputs.video, frames=self._plan.frames, fps=FPS)
+        width, height = self._size
+        self.folder.write_manifest(
+            parts=self._parts,
+            about={
+                "created": time.strftime("%Y-%m-%d %H:%M:%S"),
+                "width": width,
+                "height": height,
+                "codec": self._inputs.video.codec,
+                "crf": self._inputs.video.crf,
+                "fps": FPS,
+                "frames": self._plan.frames,
+                "seed": base_seed(self._inputs.noise),
+                "steps": self._inputs.sigmas.numel() - 1,
+                "ends": [window.output[1] for window in self._plan.windows],
+            },
+        )
+
+    # Making the rest.
+
+    def _render(self, before: Sequence[WindowRecord], start: Start, images: _Images | None) -> list[WindowRecord]:
+        """Render the windows that are missing; their records. What stops it leaves a video of what there is."""
+        inputs, plan = self._inputs, self._plan
+        model = inputs.guider.model_patcher
+        width, height = self._size
+        steps = inputs.sigmas.numel() - 1
+        times = [record.render_s for record in before]
+        estimate = preflight(
+            plan=plan,
+            start=start.window,
+            width=width,
+            height=height,
+            steps=steps,
+            forwards=forwards_of(inputs.guider),
+            model=model,
+            vae=inputs.vae,
+            video=inputs.video,
+            folder=self.folder.path,
+            speakers=self._speech.speakers.count,
+            return_images=inputs.return_images,
+            window_s=sum(times) / len(times) if times else None,
+        )
+        self._notes.append(estimate.text())
+        log.info("%s", estimate.text())
+        recorder = Recorder(self.folder, inputs.video, self._keys, self._seeds)
+        events = RunEvents(
+            model, RunProgress(plan, steps, first=start.window, expected_s=estimate.seconds), recorder.check
+        )
+
+        def put(made: MadeWindow, frames: torch.Tensor) -> None:
+            recorder.put(made, frames)
+            if images is not None:
+                images.add(frames)
+
+        try:
+            picture = fit_image(self._image, width, height)
+            family = twice("the reference image", lambda: self._family(events))
+            run_windows(plan, family, put, look_of(picture), start, check_interrupt=check_interrupt)
+            recorder.wait()
+        except (Exception, comfy.model_management.InterruptProcessingException) as error:
+            kept = self._leave_partial(before, recorder)
+            events.say(kept)
+            if is_out_of_memory(error.__cause__ or error):
+                free_everything()
+            if isinstance(error, LongTalkError):
+                raise LongTalkError(
+                    error.what, expected=error.expected, actual=error.actual, action=f"{error.action}. {kept}"
+                ) from error
+            raise
+        self._waited_s = recorder.waited_s
+        return recorder.records
+
+    def _family(self, events: RunEvents) -> WanFamily:
+        inputs = self._inputs
+        width, height = self._size
+        return WanFamily(
+            plan=self._plan,
+            guider=inputs.guider,
+            model_patch=inputs.model_patch,
+            vae=inputs.vae,
+            image=self._image,
+            clip_vision=inputs.clip_vision,
+            features=self._speech.features,
+            masks=self._speech.speakers.masks,
+            width=width,
+            height=height,
+            noise=WindowNoise(inputs.noise, self._seeds),
+            sampler=inputs.sampler,
+            sigmas=inputs.sigmas,
+            audio_scale=inputs.audio_scale,
+            events=events,
+        )
+
+    def _leave_partial(self, before: Sequence[WindowRecord], recorder: Recorder) -> str:
+        """Join what is finished into a video of its own; says in words what is kept and how to go on."""
+        try:
+            recorder.wait()
+        except LongTalkError as error:
+            log.warning("the last window could not be kept: %s", error)
+        records = [*before, *recorder.records]
+        total = len(self._plan.windows)
+        if not records:
+            return f"No window of {total} was finished"
+        kept = f"{len(records)} of {total} windows are kept; queue the same workflow again to go on with them"
+        path = self.folder.partial_path(len(records), total)
+        try:
+            self.folder.discard_partials()
+            join(path, self._segments(records), self.folder.sound_path, self._inputs.video, fps=FPS)
+            kept += f". What there is: {path}"
+        except LongTalkError as error:
+            log.warning("the partial video could not be written: %s", error)
+        log.info("run %s: %s", self.folder.name, kept)
+        return kept
+
+    # The end.
+
+    def _segments(self, records: Sequence[WindowRecord]) -> list[Path]:
+        return [self.folder.segment_path(record.window, record.key) for record in records]
+
+    def _join(self, records: Sequence[WindowRecord]) -> WrittenVideo:
+        video = join(
+            self.folder.video_path, self._segments(records), self.folder.sound_path, self._inputs.video, fps=FPS
+        )
+        self.folder.record_video(video, self._keys[-1])
+        self.folder.discard_partials()
+        return video
+
+    def _report(self, video: WrittenVideo, records: Sequence[WindowRecord], kept: int, *, whole: bool = False) -> str:
+        """What was done, in words; ``whole`` lists every window of a long run."""
+        inputs = self._inputs
+        made = records[kept:]
+        took = f"took {clock_text(time.perf_counter() - self._began)}"
+        if made:
+            render_s = sum(record.render_s for record in made)
+            took += (
+                f": {render_s:.1f} s rendering, {self._waited_s:.1f} s waiting for the disk, "
+                f"{render_s / len(made):.2f} s per window"
+            )
+        again = f" (made again: {inputs.rerender_from})" if inputs.rerender_from.strip() else ""
+        lines = [
+            f"{video.frames} frames, {video.frames / FPS:.2f} s, {video.width}x{video.height}, "
+            f"{video.video_codec}, sound {video.audio_codec or 'none'}, {video.bytes / 1e6:.1f} MB",
+            took,
+            f"seed {getattr(inputs.noise, 'seed', 'none')} plus the window's index{again}, "
+            f"audio scale {inputs.audio_scale:g}, {self._speech.speakers.count} speaker(s)",
+            self._disk_use(),
+        ]
+        if inputs.video.container != "mp4":
+            lines.append(f"saved as {video.path} (Save Video writes mp4, which cannot hold {inputs.video.codec})")
+        lines += [f"note: {note}" for note in self._notes]
+        table = windows_report(self._plan, records, kept, whole=whole) if records else plan_report(self._plan)
+        return "\n".join([*lines, "", table])
+
+    def _disk_use(self) -> str:
+        root = self.folder.path.parent
+        total = sum(RunFolder(root, name, self.folder.suffix).bytes() for name in run_names(root))
+        policy = "windows kept, to make some again" if self._inputs.keep_windows else "only the video kept"
+        return (
+            f"run {self.folder.name}: {self.folder.bytes() / 1e6:.1f} MB in {self.folder.path} ({policy}); "
+            f"all runs {total / 1e6:.1f} MB"
+        )

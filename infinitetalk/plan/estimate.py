@@ -1,0 +1,293 @@
+"""What a run will need of memory, disk and time, from its plan and sizes. Plain arithmetic; no torch, no ComfyUI.
+
+Estimates of disk and memory are cautious (more than is used); that of time aims at the middle.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .report import count
+from .windows import FPS, VAE_STEP, Plan, Window
+
+LATENT_CHANNELS = 16
+VAE_SPATIAL = 8
+TOKEN_SIDE = 16
+"""Pixels along one side of a token: 2x2 latents of 8x8 pixels."""
+
+# Disk. Bits per pixel as our encoder settings write them, measured at 832x480 on four clips of 3 s: a person talking
+# (InfiniteTalk's example), a sharp portrait that sways, and the same with grain of 1 and 2 levels (standard deviation):
+#   h264 crf 18: 0.093 0.080 0.096 0.213   crf 6: 0.51 0.48 1.51 2.49   crf 30: 0.023 0.022 0.022 0.022
+#   h265 crf 18: 0.077 0.058 0.078 0.159   crf 6: 0.42 0.38 1.20 2.02   crf 30: 0.018 0.015 0.015 0.015
+#   ffv1: 4.4 6.0 8.4 10.2 (noise in every pixel: 26.7)     prores: 5.5 5.8 6.0 6.1 (its ceiling)
+# The figures below are about 2.7 times the first two.
+_BITS_PER_PIXEL = {"h264": 0.25, "h265": 0.20, "ffv1": 12.0, "prores": 6.2}
+_BASE_CRF = 18
+# Above 18 the rate halves every 6 (the quantiser's step doubles every 6, ITU-T H.264 clause 8.5). Below, grain begins
+# to be coded too, and the rate doubles about every 4.
+_CRF_PER_HALF = 6
+_CRF_PER_DOUBLE = 4
+# A frame in which nothing moves, with its place in the index: 60 to 90 bytes in mp4. ProRes and FFV1 have headers for
+# each of a frame's slices on top.
+_FRAME_BYTES = {"h264": 120, "h265": 120, "ffv1": 500, "prores": 2000}
+_FILE_BYTES = 4000
+_RECORD_BYTES = 2000
+# Stereo at 48 kHz: AAC has 96 kbit/s per channel, PCM 24 bits, FLAC no more than the PCM it was made from.
+_SOUND_BYTES_PER_S = {"h264": 24_000, "h265": 24_000, "ffv1": 288_000, "prores": 288_000}
+
+# Host memory, in float32 copies of a window's frames. The most are alive while the VAE encodes the reference and its
+# grey tail: the picture, its double and that minus one (comfy.sd.VAE.process_input is ``image * 2.0 - 1.0``). A decode
+# holds two: what comes from the GPU and the result it is copied into (comfy.sd.VAE.decode).
+_FLOAT_COPIES = 3
+# As bytes: the window before, which waits for the encoder, and what the encoder itself looks ahead.
+_BYTE_COPIES = 2
+_FEATURE_BYTES = 12 * 768 * 4
+"""One frame of speech: 12 layers of 768 float32."""
+
+# Time. Shares of what a large matrix product reaches on the same device (matmul_flops_per_s in ../host/preflight.py),
+# measured on one H200 where that is 660 to 700 TFLOP/s. The 14B model with ComfyUI 0.33's attention: 400 to 450 in fp16
+# and bf16 at 832x480, 380 at 1280x720; attention is what is slower than a matrix product. WanVAE in bf16 and fp16: 180
+# in decoding, 170 in encoding, 163 and 142 with the copies to the host; it waits for memory. What waits for memory
+# follows from card to card too, as memory rates grow about as arithmetic does.
+_TRANSFORMER_SHARE = 0.6
+_VAE_SHARE = 0.24
+# Counted with torch.utils.flop_counter over ComfyUI's WanVAE (width 96) at 832x480x81: 8.43 and 5.01 MFLOP per pixel.
+# Nearly all of it is convolution, which grows with the square of the width.
+_DECODE_FLOPS_PER_PIXEL = 8.43e6
+_ENCODE_FLOPS_PER_PIXEL = 5.01e6
+VAE_WIDTH = 96
+"""Channels of the published WAN 2.1 VAE at full size."""
+_TEXT_TOKENS = 512
+_PICTURE_TOKENS = 257
+"""CLIP vision's."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What the rest of a run will need.
+
+    Attributes:
+        windows: still to make.
+        windows_total: of the plan.
+        gpu_bytes: for the activations of one forward of the longest window; None on a CPU, or when it is unknown.
+        host_bytes: memory of the machine besides the models.
+        disk_bytes: that will be written; Save Video makes another copy of the video.
+        seconds: to make the windows; loading the models is not in it. None when it is unknown.
+        measured: whether the time is from windows this run has finished.
+    """
+
+    windows: int
+    windows_total: int
+    gpu_bytes: int | None
+    host_bytes: int
+    disk_bytes: int
+    seconds: float | None
+    measured: bool = False
+
+    def text(self) -> str:
+        """One line for the run's report."""
+        left = count(self.windows, "window")
+        if self.windows < self.windows_total:
+            left = f"{self.windows:,} of {count(self.windows_total, 'window')} to make"
+        parts = [left]
+        if self.gpu_bytes is not None:
+            parts.append(f"{size_text(self.gpu_bytes)} GPU memory per window besides the model")
+        parts.append(f"{size_text(self.host_bytes)} host memory")
+        parts.append(f"{size_text(self.disk_bytes)} disk")
+        if self.seconds is None:
+            parts.append("time unknown before the first window")
+        elif self.measured:
+            parts.append(f"about {time_text(self.seconds)} (from the windows made before)")
+        else:
+            parts.append(f"about {time_text(self.seconds)} (before the first window; then measured)")
+        return "estimate: " + ", ".join(parts)
+
+
+@dataclass(frozen=True)
+class Transformer:
+    """The sizes of a WAN transformer that decide how much it computes: 5120, 13824 and 40 in the 14B model."""
+
+    hidden: int
+    ffn: int
+    layers: int
+
+
+def size_text(size_bytes: float) -> str:
+    """``6.3 GB``, ``420 MB``; decimal, as elsewhere in the reports."""
+    if size_bytes >= 0.95e9:
+        return f"{size_bytes / 1e9:.1f} GB"
+    return f"{max(1, math.ceil(size_bytes / 1e6))} MB"
+
+
+def time_text(seconds: float) -> str:
+    """Rounded as an estimate deserves: ``45 s``, ``28 min``, ``2 h 10 min``."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def longest(plan: Plan) -> Window:
+    """The window that needs the most memory."""
+    return max(plan.windows, key=lambda window: window.length)
+
+
+# Disk.
+
+
+def bits_per_pixel(codec: str, crf: int) -> float:
+    """Cautious bits per pixel of a talking video; ``crf`` counts for h264 and h265 only."""
+    bits = _BITS_PER_PIXEL[codec]
+    if codec not in ("h264", "h265"):
+        return bits
+    step = _CRF_PER_HALF if crf >= _BASE_CRF else _CRF_PER_DOUBLE
+    return bits * 2.0 ** ((_BASE_CRF - crf) / step)
+
+
+def video_bytes(frames: int, width: int, height: int, codec: str, crf: int) -> int:
+    """One video file of so many frames, without sound."""
+    picture_bytes = width * height * bits_per_pixel(codec, crf) / 8
+    return math.ceil(frames * (picture_bytes + _FRAME_BYTES[codec])) + _FILE_BYTES
+
+
+def sound_bytes(frames: int, codec: str) -> int:
+    """The sound under so many frames in the format that goes with the codec, at 48 kHz in stereo."""
+    return math.ceil(frames / FPS * _SOUND_BYTES_PER_S[codec]) + _FILE_BYTES
+
+
+def carry_bytes(motion_frames: int, width: int, height: int) -> int:
+    """What a window leaves for the next besides its video: motion latents (float32), one frame (uint8), a record."""
+    latents = (motion_frames - 1) // VAE_STEP + 1
+    motion_bytes = 4 * LATENT_CHANNELS * latents * (height // VAE_SPATIAL) * (width // VAE_SPATIAL)
+    return motion_bytes + width * height * 3 + _FILE_BYTES + _RECORD_BYTES
+
+
+def disk_bytes(plan: Plan, start: int, width: int, height: int, codec: str, crf: int) -> int:
+    """All that is written from window ``start`` (0-based) on.
+
+    Each window's segment and carry; then the whole video, joined from the segments while they are all still there;
+    and the sound, once as a file and once in the video.
+    """
+    segments = 0
+    for window in plan.windows[start:]:
+        first, end = window.output
+        segments += video_bytes(end - first, width, height, codec, crf) + carry_bytes(plan.motion_frames, width, height)
+    joined = video_bytes(plan.frames, width, height, codec, crf)
+    return segments + joined + 2 * sound_bytes(plan.frames, codec)
+
+
+# Host memory.
+
+
+def frames_bytes(frames: int, width: int, height: int) -> int:
+    """Frames as ComfyUI's IMAGE: float32 RGB."""
+    return frames * width * height * 3 * 4
+
+
+def window_host_bytes(frames: int, width: int, height: int) -> int:
+    """All copies of a window's frames that are alive at once."""
+    return frames * width * height * 3 * (4 * _FLOAT_COPIES + _BYTE_COPIES)
+
+
+def features_bytes(frames: int, speakers: int) -> int:
+    """Speech features of the whole video, float32 ``[T, 12, 768]`` per speaker."""
+    return frames * _FEATURE_BYTES * speakers
+
+
+def host_bytes(plan: Plan, width: int, height: int, speakers: int, return_images: bool) -> int:
+    """Memory of the machine besides the models and what ComfyUI held before (the sound, the text's encoding)."""
+    images = frames_bytes(plan.frames, width, height) if return_images else 0
+    features = features_bytes(plan.requested_frames, speakers)
+    return window_host_bytes(longest(plan).length, width, height) + features + images
+
+
+# Time.
+
+
+def latents_of(frames: int) -> int:
+    """Latent frames of a window: one for the first frame, one per four after it."""
+    return (frames - 1) // VAE_STEP + 1
+
+
+def tokens_of(frames: int, width: int, height: int) -> int:
+    """Picture tokens the transformer works on."""
+    return latents_of(frames) * (height // TOKEN_SIDE) * (width // TOKEN_SIDE)
+
+
+def forward_flops(model: Transformer, tokens: int) -> float:
+    """Floating point operations of one forward, a multiplication and an addition counted as two.
+
+    Per layer, with n tokens, d = hidden, f = ffn and c = 512 + 257 tokens of text and CLIP vision:
+
+    - weights: 2n for each of 6d^2 (self attention's q, k, v, o; cross attention's q, o), 2df (the feed-forward) and
+      2d^2 (InfiniteTalk's q and o), and 2c for 2d^2 (cross attention's k and v)
+    - attention, scores and values: 4n^2 d among the picture, 4ncd to the text and the image
+
+    Source: Kaplan et al. (2020), table 1, and the layers of comfy/ldm/wan/model.py. Embeddings and the head are less
+    than a thousandth, InfiniteTalk's 32 tokens per frame less than a hundredth; neither is counted.
+    """
+    dim = model.hidden
+    context = _TEXT_TOKENS + _PICTURE_TOKENS
+    weights = 2 * tokens * (8 * dim**2 + 2 * dim * model.ffn) + 2 * context * 2 * dim**2
+    attention = 4 * tokens * (tokens + context) * dim
+    return float(model.layers * (weights + attention))
+
+
+def run_seconds(
+    plan: Plan,
+    start: int,
+    width: int,
+    height: int,
+    *,
+    steps: int,
+    forwards: int,
+    model: Transformer,
+    flops_per_s: float,
+    vae_width: int = VAE_WIDTH,
+) -> float:
+    """Seconds to make the windows from ``start`` on.
+
+    Args:
+        plan, start, width, height: the windows, the first one to make (0-based), the video's size.
+        steps: denoising steps of each window.
+        forwards: of the model per step.
+        model: its sizes.
+        flops_per_s: what a large matrix product reaches on this device in the model's type.
+        vae_width: channels of the VAE.
+
+    Each window costs its forwards, its decode and the encode of its motion frames; a session encodes the reference
+    once. Loading the models is left out, and so is streaming weights that do not fit: at 25 GB/s over PCIe 4.0 that is
+    0.7 s a forward for 16 GB in fp8, a hundredth of what a card that small computes.
+    """
+    windows = plan.windows[start:]
+    if not windows:
+        return 0.0
+    per_length = {window.length: forward_flops(model, tokens_of(window.length, width, height)) for window in windows}
+    transformer_flops = steps * forwards * sum(per_length[window.length] for window in windows)
+    scale = (vae_width / VAE_WIDTH) ** 2
+    decoded = sum(window.length for window in windows)
+    # The reference once per session, as long as the longest window; then each window's motion frames.
+    encoded = longest(plan).length + plan.motion_frames * (len(windows) - 1)
+    pixels = width * height
+    vae_flops = scale * pixels * (decoded * _DECODE_FLOPS_PER_PIXEL + encoded * _ENCODE_FLOPS_PER_PIXEL)
+    return transformer_flops / (_TRANSFORMER_SHARE * flops_per_s) + vae_flops / (_VAE_SHARE * flops_per_s)
+
+
+# What would fit.
+
+
+def largest_window(below: int, above: int, fits: Callable[[int], bool]) -> int | None:
+    """The longest window of 4n+1 frames, shorter than ``below`` and longer than ``above``, that ``fits``."""
+    longest_fit = (below - 2) // VAE_STEP * VAE_STEP + 1
+    return next((frames for frames in range(longest_fit, above, -VAE_STEP) if fits(frames)), None)
+
+
+def largest_size(width: int, height: int, fits: Callable[[int, int], bool]) -> tuple[int, int] | None:
+    """The largest smaller size of about the same proportions, in multiples of 16, that ``fits``."""
+    for smaller in range(width - TOKEN_SIDE, 0, -TOKEN_SIDE):
+        scaled = max(TOKEN_SIDE, smaller * height // width // TOKEN_SIDE * TOKEN_SIDE)
+        if fits(smaller, scaled):
+            return smaller, scaled
+    return None

@@ -1,0 +1,187 @@
+"""Which finished windows of a run belong together.
+
+Windows made again with another seed lie beside the first ones, so what is on the disk is a tree: a chain for each way
+from the first window to one that nothing continues. A window's key is a digest of the run's name and of all seeds up to
+it, so the chains follow from the records' seeds; a record whose key does not is in none of them, whatever its name.
+
+Only the records are read here, not the large files they vouch for.
+"""
+
+from __future__ import annotations
+
+import math
+import stat
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .files import DamagedFileError
+from .run_folder import FileSum, RunFolder, WindowRecord, chain_link
+from .seeds import SEED_LIMIT
+
+Chain = tuple[WindowRecord, ...]
+
+FRAMES_LIMIT = 1 << 31
+"""Frames (years at 25 fps), or seconds of rendering, that nothing has."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The windows of a run.
+
+    Attributes:
+        chains: from the first window on, without gaps; the current one first, then from new to old.
+        damage: in words, the records that cannot be read or belong to no chain.
+    """
+
+    chains: tuple[Chain, ...]
+    damage: tuple[str, ...]
+
+    @property
+    def current(self) -> Chain:
+        return self.chains[0] if self.chains else ()
+
+    @property
+    def records(self) -> Chain:
+        """Every window of every chain once, in order."""
+        found = {(record.window, record.key): record for chain in self.chains for record in chain}
+        return tuple(found[place] for place in sorted(found))
+
+
+def current_chain(folder: RunFolder) -> list[WindowRecord]:
+    """The windows that the video shows; without a whole video, those that were worked on last.
+
+    Their keys are what their seeds give. Whether their large files are still as they were is not looked at.
+    """
+    return list(read_windows(folder).current)
+
+
+def read_windows(folder: RunFolder) -> Windows:
+    """Find all chains of a run. Never raises because of what is in a file.
+
+    Raises:
+        OSError: the folder cannot be listed.
+    """
+    records, damage = _read_records(folder)
+    links = _links(folder.name, records)
+    chained = {(link.record.window, link.record.key) for link in links.values()}
+    for record in records:
+        if (record.window, record.key) not in chained:
+            damage.append(f"window {record.window} ({record.key}): its key does not follow from the windows before it")
+    shown = shown_key(folder)
+    continued = {link.before for link in links.values()}
+    ends = [digest for digest in links if digest not in continued]
+    chains = [_chain(links, end) for end in ends]
+    chains.sort(key=lambda chain: (shown is not None and chain[-1].key == shown, *_age(folder, chain)), reverse=True)
+    return Windows(tuple(chains), tuple(damage))
+
+
+def shown_key(folder: RunFolder) -> str | None:
+    """The key of the last window of the whole video; None without one of the size that was noted."""
+    try:
+        require_file(folder.video_record_path)
+        noted = folder.recorded_video()
+        if noted is None:
+            return None
+        key, sum_ = noted
+        return key if require_file(folder.video_path) == sum_.bytes else None
+    except (DamagedFileError, OSError):
+        return None
+
+
+def require_file(path: Path) -> int:
+    """The size of a file; nothing that leads elsewhere (a link) or never ends (a pipe) counts as one.
+
+    Raises:
+        DamagedFileError: it is none, or not there.
+    """
+    try:
+        found = path.lstat()
+    except OSError as error:
+        raise DamagedFileError(f"{path.name} cannot be read ({error.strerror})") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise DamagedFileError(f"{path.name} is not a file")
+    return found.st_size
+
+
+def check_file(path: Path, sum_: FileSum) -> None:
+    """Raise DamagedFileError unless the file is there, is no link, and has this checksum."""
+    require_file(path)
+    sum_.check(path)
+
+
+def _read_records(folder: RunFolder) -> tuple[list[WindowRecord], list[str]]:
+    records, damage = [], []
+    for window, key, path in sorted(folder.window_files()):
+        if path != folder.record_path(window, key) or window < 1:
+            continue  # another way to write the number, which LongTalk never takes
+        try:
+            require_file(path)
+            record = folder.read_record_unchecked(window, key)
+            _check_numbers(record)
+        except (DamagedFileError, OSError) as error:
+            damage.append(f"window {window} ({key}): {error}")
+        else:
+            records.append(record)
+    return records, damage
+
+
+def _check_numbers(record: WindowRecord) -> None:
+    whole = (record.window, record.seed, record.frames)
+    try:
+        seconds = float(record.render_s)
+    except OverflowError:
+        seconds = math.inf
+    if (
+        any(isinstance(number, bool) for number in (*whole, record.render_s))
+        or not 0 <= record.seed < SEED_LIMIT
+        or not 0 < record.frames < FRAMES_LIMIT
+        or not 0 <= seconds < FRAMES_LIMIT
+    ):
+        raise DamagedFileError("its record has numbers that no window can have")
+
+
+@dataclass(frozen=True)
+class _Link:
+    record: WindowRecord
+    before: str  # digest of the window before it, or the run's name
+
+
+def _links(name: str, records: Sequence[WindowRecord]) -> dict[str, _Link]:
+    """Every window that continues from the first one, by its digest."""
+    by_window = defaultdict(list)
+    for record in records:
+        by_window[record.window].append(record)
+    links: dict[str, _Link] = {}
+    ends = [name]
+    window = 1
+    while ends and window in by_window:
+        grown = {}
+        for before in ends:
+            for record in by_window[window]:
+                digest = chain_link(before, record.seed)
+                if digest.startswith(record.key):
+                    grown[digest] = _Link(record, before)
+        links |= grown
+        ends = list(grown)
+        window += 1
+    return links
+
+
+def _chain(links: Mapping[str, _Link], end: str) -> Chain:
+    records = []
+    while end in links:
+        records.append(links[end].record)
+        end = links[end].before
+    return tuple(reversed(records))
+
+
+def _age(folder: RunFolder, chain: Chain) -> tuple[int, int, str]:
+    """What sorts chains from old to new; of two as old as each other the longer one counts as newer."""
+    last = chain[-1]
+    try:
+        changed = folder.record_path(last.window, last.key).lstat().st_mtime_ns
+    except OSError:
+        changed = 0
+    return changed, len(chain), last.key

@@ -1,0 +1,43 @@
+"""A finished run in words: per window its seed, time, colour drift and seam."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..plan.report import plan_report
+from ..plan.windows import Plan
+from .checks import WindowStats, jumps
+from .run_folder import WindowRecord
+
+LEGEND = (
+    "drift: colour distance to the reference image (CIE76; 2 is barely seen, 10 is another colour). "
+    "seam: change at the window's first frame over the change between its frames; 1 is seamless."
+)
+
+
+def windows_report(plan: Plan, records: Sequence[WindowRecord], made_from: int, *, whole: bool = False) -> str:
+    """The plan's table with what each window became.
+
+    Args:
+        plan: the windows.
+        records: of all of them, in order.
+        made_from: 0-based index of the first window made in this session; those before were there.
+        whole: see :func:`~..plan.report.plan_report`.
+    """
+    texts = [_text(record, kept=index < made_from) for index, record in enumerate(records)]
+    heading = f"{'seed':>20}  {'took':>8}  {'drift':>5}  {'seam':>5}"
+    return "\n".join([plan_report(plan, [heading, *texts], whole=whole), LEGEND])
+
+
+def _text(record: WindowRecord, kept: bool) -> str:
+    stats = WindowStats.from_json(record.stats)
+    ratio = stats.seam_ratio
+    marks = [
+        "kept" if kept else "",
+        "JUMP" if jumps(stats) else "",
+        "plain attention" if record.fallbacks.get("plain_attention") else "",
+        f"memory level {record.fallbacks['memory_level']}" if record.fallbacks.get("memory_level") else "",
+    ]
+    seam = "-" if ratio is None else f"{ratio:.1f}"
+    line = f"{record.seed:>20}  {record.render_s:>6.1f} s  {stats.drift:>5.1f}  {seam:>5}"
+    return f"{line}  {', '.join(filter(None, marks))}".rstrip()

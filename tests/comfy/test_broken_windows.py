@@ -1,0 +1,98 @@
+"""Broken pictures in the real pipeline: tried once more with PyTorch's own attention, then the run stops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from comfy_runs import sampler_settings
+from watched import calls_of, forwards_of, frames_hash
+
+from longtalk.infinitetalk.errors import LongTalkError
+
+
+@pytest.fixture
+def small(parts: SimpleNamespace, portrait: torch.Tensor, make_audio: Callable[..., Any]) -> dict[str, Any]:
+    """Two windows of 13 frames at 48x32."""
+    changes = {"width": 48, "height": 32, "steps": 2, "window_frames": 13, "motion_frames": 5}
+    return sampler_settings(parts, portrait, audio=make_audio(0.8), **changes)
+
+
+def run(settings: dict[str, Any]) -> tuple[Path, str]:
+    import longtalk.nodes
+
+    with torch.inference_mode():
+        video, _, report = longtalk.nodes.LongTalkSampler.execute(**settings).result
+    return Path(video.get_stream_source()), report
+
+
+def with_attention(model: Any, function: Callable[..., torch.Tensor]) -> Any:
+    """As SageAttention nodes and the like do."""
+    clone = model.clone()
+    clone.model_options["transformer_options"]["optimized_attention_override"] = function
+    return clone
+
+
+def noisy_kernel(function: Callable[..., torch.Tensor], *args: Any, **kwargs: Any) -> torch.Tensor:
+    return function(*args, **kwargs) * float("nan")
+
+
+def test_a_broken_attention_kernel_is_left_for_pytorchs_own(
+    comfy: ModuleType, small: dict[str, Any], parts: SimpleNamespace, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = frames_hash(run(small)[0])
+    broken = {**small, "model": with_attention(parts.model, noisy_kernel)}
+    with forwards_of(parts) as forwards:
+        path, report = run(broken)
+    assert len(forwards) == 2 + 2 * 2  # the first window twice
+    assert frames_hash(path) == expected
+    assert "plain attention" in report
+    assert "noisy_kernel" in caplog.text
+    assert "optimized_attention_override" in broken["model"].model_options["transformer_options"]
+
+
+def test_what_plain_attention_cannot_mend_stops_and_names_it(
+    comfy: ModuleType, small: dict[str, Any], parts: SimpleNamespace, output_folder: Path
+) -> None:
+    def nothing(count: int) -> None:
+        pass
+
+    original = parts.vae.first_stage_model.decode
+    with (
+        calls_of(parts.vae.first_stage_model, "decode", nothing),
+        pytest.raises(
+            LongTalkError,
+            match=r"window 1: .*black.*attention_.* and with PyTorch's own attention.*No window of 2 was finished",
+        ),
+    ):
+        parts.vae.first_stage_model.decode = lambda *args, **kwargs: original(*args, **kwargs) * 0 - 1
+        run(small)
+    assert not list(output_folder.rglob("window_*"))
+
+
+def test_a_window_that_breaks_later_keeps_those_before_it(
+    comfy: ModuleType, small: dict[str, Any], parts: SimpleNamespace, output_folder: Path
+) -> None:
+    original = parts.model.model.diffusion_model.forward
+    forwards = [0]
+
+    def forward(*args: Any, **kwargs: Any) -> torch.Tensor:
+        forwards[0] += 1
+        out = original(*args, **kwargs)
+        return out * float("nan") if forwards[0] > 2 else out
+
+    parts.model.model.diffusion_model.forward = forward
+    try:
+        with pytest.raises(LongTalkError, match=r"window 2: .*NaN.*1 of 2 windows are kept"):
+            run(small)
+    finally:
+        del parts.model.model.diffusion_model.forward
+    assert forwards[0] == 6
+    assert len(list(output_folder.rglob("window_*.json"))) == 1
+    with forwards_of(parts) as seen:
+        run(small)
+    assert len(seen) == 2

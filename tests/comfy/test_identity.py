@@ -1,0 +1,197 @@
+"""What makes a run the same run, and what makes it another one, with the real models and objects of ComfyUI."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from comfy_runs import make_speech
+
+WIDTH, HEIGHT = 48, 32
+
+
+@pytest.fixture(scope="module")
+def audio(make_audio: Callable[..., Any]) -> Any:
+    return make_audio(0.6)
+
+
+def parts_of(parts: SimpleNamespace, image: torch.Tensor, audio: Any, **changes: Any) -> dict[str, str]:
+    """The digests of a small run; ``changes`` replace its inputs."""
+    import comfy.samplers
+
+    from longtalk.infinitetalk.host.guider import make_guider
+    from longtalk.infinitetalk.host.identity import identity_parts
+    from longtalk.infinitetalk.host.noise import SeedNoise
+    from longtalk.infinitetalk.plan.windows import plan_windows
+    from longtalk.infinitetalk.run.formats import VideoFormat
+    from longtalk.infinitetalk.run.soundtrack import Soundtrack
+
+    model = changes.pop("model", parts.model)
+    positive = changes.pop("positive", parts.positive)
+    guider = make_guider(model, positive, parts.negative, changes.pop("cfg", 1.0), changes.pop("audio_cfg", 1.0))
+    speech = make_speech(parts, audio, **changes.pop("speech", {}))
+    mix = speech.speakers.arrangement.mix
+    values = {
+        "plan": plan_windows(15, 13, 5),
+        "size": (WIDTH, HEIGHT),
+        "video": VideoFormat(),
+        "guider": guider,
+        "model_patch": parts.patch,
+        "vae": parts.vae,
+        "image": image,
+        "speech": speech,
+        "sound": Soundtrack(mix.waveform.numpy(), mix.sample_rate),
+        "clip_vision": parts.vision,
+        "noise": SeedNoise(5),
+        "sampler": comfy.samplers.sampler_object("euler"),
+        "sigmas": comfy.samplers.KSampler(model, 2, model.load_device, "euler", "simple").sigmas,
+        "audio_scale": 1.0,
+    }
+    return identity_parts(**{**values, **changes})
+
+
+@pytest.fixture(scope="module")
+def usual(parts: SimpleNamespace, portrait: torch.Tensor, audio: Any) -> dict[str, str]:
+    return parts_of(parts, portrait, audio)
+
+
+def test_files_loaded_again_are_the_same_run(
+    tiny: SimpleNamespace, usual: dict[str, str], portrait: torch.Tensor, audio: Any
+) -> None:
+    positive, vision = tiny.conditioning("positive")
+    negative, _ = tiny.conditioning("negative")
+    again = SimpleNamespace(
+        model=tiny.model(),
+        vae=tiny.vae(),
+        patch=tiny.patch(),
+        audio_encoder=tiny.audio_encoder(),
+        positive=positive,
+        negative=negative,
+        vision=vision,
+    )
+    assert parts_of(again, portrait, audio) == usual
+
+
+def with_lora(model: Any, strength: float, seed: int = 1) -> Any:
+    """A LoRA on one matrix, as Load LoRA puts it there."""
+    import comfy.weight_adapter
+
+    clone = model.clone()
+    key = "diffusion_model.blocks.0.self_attn.q.weight"
+    rows, columns = model.model.state_dict()[key].shape
+    generator = torch.Generator().manual_seed(seed)
+    up, down = torch.randn(rows, 2, generator=generator), torch.randn(2, columns, generator=generator)
+    adapter = comfy.weight_adapter.LoRAAdapter({key}, (up, down, 1.0, None, None, None))
+    assert clone.add_patches({key: adapter}, strength) == [key]
+    return clone
+
+
+def test_a_run_does_not_change_what_it_is(parts: SimpleNamespace, portrait: torch.Tensor, audio: Any) -> None:
+    """Weights that a LoRA is merged into while the model is loaded count as before."""
+    import comfy.model_management
+
+    model = with_lora(parts.model, 0.7)
+    before = parts_of(parts, portrait, audio, model=model)
+    key = "diffusion_model.blocks.0.self_attn.q.weight"
+    plain = model.model.state_dict()[key].clone()
+    comfy.model_management.load_models_gpu([model])
+    try:
+        assert not torch.equal(model.model.state_dict()[key], plain), (
+            "the LoRA must be merged for this test to say anything"
+        )
+        assert parts_of(parts, portrait, audio, model=model) == before
+    finally:
+        comfy.model_management.unload_all_models()
+    assert parts_of(parts, portrait, audio, model=model) == before
+
+
+def shifted(model: Any, shift: float) -> Any:
+    from comfy_extras.nodes_model_advanced import ModelSamplingSD3
+
+    return ModelSamplingSD3().patch(model, shift)[0]
+
+
+def attended(model: Any) -> Any:
+    clone = model.clone()
+    clone.model_options["transformer_options"]["optimized_attention_override"] = attended
+    return clone
+
+
+def changed_weights(source: Any, tiny_load: Callable[[], Any]) -> Any:
+    other = tiny_load()
+    with torch.no_grad():
+        for weight in other.model.parameters():
+            weight.mul_(1.01)
+    return other
+
+
+CHANGES: dict[str, tuple[Callable[[SimpleNamespace, SimpleNamespace], dict[str, Any]], set[str]]] = {
+    "cfg": (lambda parts, tiny: {"cfg": 2.0}, {"guidance"}),
+    "audio_cfg": (lambda parts, tiny: {"audio_cfg": 2.0}, {"guidance"}),
+    "audio scale": (lambda parts, tiny: {"audio_scale": 0.9}, {"audio scale"}),
+    "size": (lambda parts, tiny: {"size": (64, 32)}, {"size"}),
+    "image": (lambda parts, tiny: {"image": torch.rand(1, 64, 96, 3)}, {"image"}),
+    "prompt": (lambda parts, tiny: {"positive": [[parts.positive[0][0] * 1.001, {}]]}, {"positive"}),
+    "clip vision": (lambda parts, tiny: {"clip_vision": None}, {"clip vision"}),
+    "feature mode": (lambda parts, tiny: {"speech": {"features": "official"}}, {"speech"}),
+    "loudness": (lambda parts, tiny: {"speech": {"normalize": True}}, {"speech"}),
+    "sigmas": (lambda parts, tiny: {"sigmas": torch.tensor([1.0, 0.4, 0.0])}, {"steps"}),
+    "LoRA": (lambda parts, tiny: {"model": with_lora(parts.model, 1.0)}, {"LoRA"}),
+    "shift": (lambda parts, tiny: {"model": shifted(parts.model, 5.0)}, {"model options", "steps"}),
+    "attention": (lambda parts, tiny: {"model": attended(parts.model)}, {"model options"}),
+    "model": (lambda parts, tiny: {"model": changed_weights(parts.model, tiny.model)}, {"model"}),
+    "patch": (lambda parts, tiny: {"model_patch": changed_weights(parts.patch, tiny.patch)}, {"model patch"}),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_each_change_is_seen_and_named(
+    parts: SimpleNamespace, tiny: SimpleNamespace, usual: dict[str, str], portrait: torch.Tensor, audio: Any, name: str
+) -> None:
+    change, named = CHANGES[name]
+    now = parts_of(parts, **{"image": portrait, "audio": audio, **change(parts, tiny)})
+    assert {part for part in usual if usual[part] != now[part]} == named
+
+
+def test_noise_sampler_codec_speech_and_sound_count(
+    comfy: ModuleType,
+    parts: SimpleNamespace,
+    usual: dict[str, str],
+    portrait: torch.Tensor,
+    audio: Any,
+    make_audio: Callable[..., Any],
+) -> None:
+    import comfy.samplers
+    from comfy_extras.nodes_custom_sampler import RandomNoise
+
+    from longtalk.infinitetalk.plan.windows import plan_windows
+    from longtalk.infinitetalk.run.formats import VideoFormat
+
+    def differing(audio_in: Any = audio, **changes: Any) -> set[str]:
+        now = parts_of(parts, portrait, audio_in, **changes)
+        return {part for part in usual if usual[part] != now[part]}
+
+    assert differing(noise=RandomNoise.execute(5)[0]) == {"seed"}
+    assert differing(sampler=comfy.samplers.sampler_object("uni_pc")) == {"sampler"}
+    assert differing(sampler=comfy.samplers.ksampler("euler", {"s_churn": 0.1})) == {"sampler"}
+    assert differing(video=VideoFormat("h264", 20)) == {"codec"}
+    assert differing(plan=plan_windows(15, 13, 1)) == {"windows"}
+    assert differing(make_audio(0.6, seed=2)) == {"speech", "sound"}
+    one, two = (
+        parts_of(parts, portrait, audio, noise=RandomNoise.execute(6)[0]),
+        parts_of(parts, portrait, audio, noise=RandomNoise.execute(7)[0]),
+    )
+    assert {part for part in one if one[part] != two[part]} == {"seed"}
+
+
+def test_the_name_covers_every_part(usual: dict[str, str]) -> None:
+    from longtalk.infinitetalk.host.identity import identity_of
+
+    names = {identity_of({**usual, part: "0" * 64}) for part in usual}
+    assert len(names) == len(usual)
+    assert identity_of(usual) == identity_of(dict(reversed(list(usual.items()))))
+    assert identity_of(usual) not in names
+    assert len(identity_of(usual)) == 16

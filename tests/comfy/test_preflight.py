@@ -1,0 +1,501 @@
+"""What is refused before the first step, with advice that really fits, and what the estimates are made from."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from longtalk.infinitetalk.errors import LongTalkError
+from longtalk.infinitetalk.plan import estimate
+from longtalk.infinitetalk.plan.windows import plan_windows
+from longtalk.infinitetalk.run.formats import VideoFormat
+
+TWENTY_SECONDS = 500
+RATE = 1e12
+
+
+@pytest.fixture(scope="session")
+def wan_14b(comfy: ModuleType) -> SimpleNamespace:
+    """WAN 2.1 I2V 14B as ComfyUI builds it, in fp16, its weights on the meta device; as if on a GPU."""
+    import comfy.supported_models
+
+    sizes = {"dim": 5120, "ffn_dim": 13824, "num_heads": 40, "num_layers": 40, "in_dim": 36, "out_dim": 16}
+    config = comfy.supported_models.WAN21_I2V({"image_model": "wan2.1", "model_type": "i2v", **sizes})
+    config.set_inference_dtype(torch.float16, None)
+    with torch.device("meta"):
+        model = config.get_model({}, device="meta")
+    return SimpleNamespace(model=model, load_device=torch.device("cuda", 0))
+
+
+class Machine:
+    """A machine of our choice in place of this one: bytes of the GPU, of memory, free memory and free disk."""
+
+    def __init__(self) -> None:
+        self.gpu, self.total, self.free, self.disk = 24e9, 64e9, 64e9, 1e12
+        self.asked: list[Path] = []
+
+    def get_total_memory(self, device: torch.device) -> float:
+        return self.gpu if device.type == "cuda" else self.total
+
+    def disk_usage(self, path: Path) -> Any:
+        self.asked.append(path)
+        return SimpleNamespace(total=2 * self.disk, used=self.disk, free=self.disk)
+
+
+@pytest.fixture
+def machine(comfy: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    import comfy.model_management
+
+    from longtalk.infinitetalk.host import preflight
+
+    machine = Machine()
+    manager = comfy.model_management
+    monkeypatch.setattr(manager, "get_total_memory", machine.get_total_memory)
+    monkeypatch.setattr(manager, "get_free_memory", lambda device: machine.free)
+    monkeypatch.setattr(manager, "pytorch_attention_flash_attention", lambda: True)
+    monkeypatch.setattr(shutil, "disk_usage", machine.disk_usage)
+    monkeypatch.setattr(preflight, "matmul_flops_per_s", lambda device, dtype: RATE)
+    return machine
+
+
+@pytest.fixture
+def check(machine: Machine, wan_14b: SimpleNamespace, tmp_path: Path) -> Callable[..., estimate.Estimate]:
+    """``preflight`` of 20 s at 832x480 with the 14B model on the chosen machine; changes by name."""
+    from longtalk.infinitetalk.host.preflight import preflight
+
+    def run(frames: int = TWENTY_SECONDS, window_frames: int = 81, **changes: Any) -> estimate.Estimate:
+        settings: dict[str, Any] = {
+            "plan": plan_windows(frames, window_frames),
+            "start": 0,
+            "width": 832,
+            "height": 480,
+            "steps": 4,
+            "forwards": 1,
+            "model": wan_14b,
+            "video": VideoFormat(),
+            "folder": tmp_path / "longtalk" / "run",
+            "speakers": 1,
+            "return_images": False,
+            "window_s": None,
+        }
+        return preflight(**{**settings, **changes})
+
+    return run
+
+
+def advised(action: str) -> tuple[int, tuple[int, int]]:
+    """Window frames and size out of an error's advice."""
+    window = re.search(r"window_frames (\d+) or fewer", action)
+    size = re.search(r"a size of (\d+)x(\d+) or smaller", action)
+    assert window
+    assert size
+    return int(window[1]), (int(size[1]), int(size[2]))
+
+
+# GPU.
+
+
+@pytest.mark.parametrize(("width", "height", "reserved"), [(832, 480, 6.33), (1280, 720, 14.61)])
+@pytest.mark.parametrize("card", [12.9e9, 17.2e9, 25.8e9])
+def test_cards_of_12_16_and_24_gib_are_not_refused(
+    check: Callable[..., Any], machine: Machine, card: float, width: int, height: int, reserved: float
+) -> None:
+    machine.gpu = card
+    found = check(width=width, height=height)
+    assert found.gpu_bytes / 1e9 == pytest.approx(reserved, abs=0.01)
+
+
+def test_a_card_that_no_forward_fits_into_is_refused_with_advice_that_fits(
+    check: Callable[..., Any], machine: Machine, wan_14b: SimpleNamespace
+) -> None:
+    from longtalk.infinitetalk.host.preflight import forward_bytes
+
+    machine.gpu = 5.1e9
+    assert check().gpu_bytes > machine.gpu  # 832x480: more than ComfyUI wants, but it may work
+    with pytest.raises(LongTalkError, match="GPU memory") as refused:
+        check(width=1280, height=720)
+    error = refused.value
+    assert "5.1 GB" in error.expected
+    assert "81 frames of 1280x720" in error.actual
+    assert "5.8 GB" in error.actual  # 14.6 / 2.5
+    assert "14.6 GB" in error.actual
+    window, (width, height) = advised(error.action)
+    assert check(window_frames=window, width=1280, height=720).gpu_bytes <= machine.gpu
+    assert check(width=width, height=height).gpu_bytes <= machine.gpu
+    assert forward_bytes(wan_14b, window + 4, 1280, 720) > machine.gpu
+    assert forward_bytes(wan_14b, 81, width + 16, (width + 16) * 720 // 1280 // 16 * 16) > machine.gpu
+
+
+def test_a_plan_with_one_short_window_needs_only_that(check: Callable[..., Any], machine: Machine) -> None:
+    machine.gpu = 5.1e9
+    assert check(frames=21, width=1280, height=720).gpu_bytes < machine.gpu
+
+
+def test_gpu_memory_is_what_comfyui_asks_for_as_its_minimum(
+    machine: Machine, wan_14b: SimpleNamespace, parts: SimpleNamespace
+) -> None:
+    import comfy.sampler_helpers
+
+    from longtalk.infinitetalk.host.preflight import forward_bytes
+
+    for model in (wan_14b, parts.model):
+        both, least = comfy.sampler_helpers.estimate_memory(model, [1, 16, 21, 60, 104], {})
+        assert forward_bytes(model, 81, 832, 480) == pytest.approx(least)
+        assert both == pytest.approx(2 * least)
+
+
+def test_the_figure_does_not_depend_on_comfyuis_guess_of_the_attention(
+    machine: Machine, wan_14b: SimpleNamespace, parts: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import comfy.model_management
+
+    from longtalk.infinitetalk.host.preflight import forward_bytes
+
+    fused = [forward_bytes(model, 81, 832, 480) for model in (wan_14b, parts.model)]
+    raw = wan_14b.model.memory_required([1, 16, 21, 60, 104])
+    monkeypatch.setattr(comfy.model_management, "pytorch_attention_flash_attention", lambda: False)
+    assert wan_14b.model.memory_required([1, 16, 21, 60, 104]) > 5 * raw
+    assert [forward_bytes(model, 81, 832, 480) for model in (wan_14b, parts.model)] == fused
+
+
+def test_there_is_no_gpu_figure_without_a_gpu_or_without_what_comfyui_knows(
+    check: Callable[..., Any], machine: Machine, parts: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import comfy.model_management
+
+    machine.gpu = 1.0
+    assert check(model=parts.model).gpu_bytes is None
+    odd = SimpleNamespace(model=SimpleNamespace(), load_device=torch.device("cuda", 0))
+    found = check(model=odd)
+    assert (found.gpu_bytes, found.seconds) == (None, None)
+    assert "time unknown" in found.text()
+    with pytest.raises(LongTalkError, match="GPU memory"):
+        check()
+    monkeypatch.setattr(comfy.model_management, "directml_enabled", True)
+    assert check().gpu_bytes is None
+
+
+# Host memory.
+
+
+def test_a_machine_whose_memory_one_window_does_not_fit_into(check: Callable[..., Any], machine: Machine) -> None:
+    machine.total = machine.free = 1.0e9
+    with pytest.raises(LongTalkError, match="memory of this machine") as refused:
+        check()
+    error = refused.value
+    assert "1.0 GB" in error.expected
+    assert "1.4 GB" in error.actual  # 81 frames of 1.2 MB, 14 times, and 18 MB of features
+    window, (width, height) = advised(error.action)
+    assert check(window_frames=window).host_bytes <= 1.0e9
+    assert check(width=width, height=height).host_bytes <= 1.0e9
+    assert "return_images" not in error.action
+
+
+def test_images_that_the_machine_cannot_hold(check: Callable[..., Any], machine: Machine) -> None:
+    machine.total = machine.free = 3.0e9
+    with pytest.raises(LongTalkError, match="memory of this machine") as refused:
+        check(return_images=True)
+    assert "500 as images" in refused.value.actual
+    assert "3.8 GB" in refused.value.actual  # 2.4 of images
+    assert "Turn return_images off" in refused.value.action
+    assert "1.4 GB are enough" in refused.value.action
+    assert check().host_bytes <= 3.0e9
+
+
+def test_images_are_named_with_the_rest_when_that_does_not_fit_either(
+    check: Callable[..., Any], machine: Machine
+) -> None:
+    machine.total = machine.free = 1.0e9
+    with pytest.raises(LongTalkError, match="Turn return_images off") as refused:
+        check(return_images=True)
+    window, (width, height) = advised(refused.value.action)
+    assert check(window_frames=window).host_bytes <= 1.0e9
+    assert check(width=width, height=height).host_bytes <= 1.0e9
+
+
+def test_less_free_memory_than_needed_is_only_a_warning(
+    check: Callable[..., Any], machine: Machine, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        check()
+    assert not caplog.records
+    machine.free = 0.5e9
+    with caplog.at_level(logging.WARNING):
+        check()
+    assert "about 1.4 GB" in caplog.text
+    assert "500 MB are free" in caplog.text
+
+
+# Disk.
+
+
+def test_a_full_disk_is_refused_with_a_quality_that_fits(check: Callable[..., Any], machine: Machine) -> None:
+    enough = check().disk_bytes
+    machine.disk = enough
+    assert check().disk_bytes == enough
+    machine.disk = enough * 0.8
+    with pytest.raises(LongTalkError, match="disk of") as refused:
+        check()
+    error = refused.value
+    assert estimate.size_text(enough) in error.expected
+    assert estimate.size_text(machine.disk) in error.actual
+    assert estimate.size_text(enough - machine.disk) in error.action  # how much to free
+    assert "runs delete" in error.action
+    assert "finished_runs to 'video only'" in error.action
+    assert "--output-directory" in error.action
+    advice = re.findall(r"codec (h26[45]) with crf (\d+) or more", error.action)
+    assert [codec for codec, _ in advice] == ["h264", "h265"]
+    for codec, crf in advice:
+        assert check(video=VideoFormat(codec, int(crf))).disk_bytes <= machine.disk
+        assert int(crf) <= 35
+        with pytest.raises(LongTalkError, match="disk of"):
+            check(video=VideoFormat(codec, int(crf) - 1))
+
+
+def test_a_lossless_video_that_does_not_fit_is_sent_to_a_codec_that_does(
+    check: Callable[..., Any], machine: Machine
+) -> None:
+    machine.disk = 0.3e9
+    with pytest.raises(LongTalkError, match="disk of") as refused:
+        check(video=VideoFormat("ffv1"))
+    advice = re.findall(r"codec (h26[45]) with crf (\d+) or more", refused.value.action)
+    assert advice == [("h264", "18"), ("h265", "18")]
+    assert check(video=VideoFormat("h264", 18)).disk_bytes <= machine.disk
+
+
+def test_a_disk_that_does_not_say_how_full_it_is_is_tried(
+    check: Callable[..., Any], machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(path: Path) -> Any:
+        raise OSError("not supported")
+
+    enough = check().disk_bytes
+    monkeypatch.setattr(shutil, "disk_usage", unknown)
+    assert check().disk_bytes == enough
+
+
+def test_no_setting_is_advised_where_none_helps(check: Callable[..., Any], machine: Machine) -> None:
+    machine.disk = 1e6
+    with pytest.raises(LongTalkError, match="disk of") as refused:
+        check()
+    assert "crf" not in refused.value.action
+    assert refused.value.action.startswith("Free at least ")
+
+
+def test_a_resumed_run_needs_only_the_rest_and_is_told_that_other_settings_begin_anew(
+    check: Callable[..., Any], machine: Machine
+) -> None:
+    whole, rest = check().disk_bytes, check(start=1).disk_bytes
+    assert rest < whole
+    machine.disk = rest - 1
+    with pytest.raises(LongTalkError, match="disk of") as refused:
+        check(start=1)
+    assert "a new run" in refused.value.action
+    codec, crf = re.findall(r"codec (h26[45]) with crf (\d+) or more", refused.value.action)[0]
+    assert check(video=VideoFormat(codec, int(crf))).disk_bytes <= machine.disk  # from its first window
+
+
+def test_the_disk_asked_is_that_of_the_nearest_folder_there_is(
+    check: Callable[..., Any], machine: Machine, tmp_path: Path
+) -> None:
+    check(folder=tmp_path / "not" / "there" / "yet")
+    (tmp_path / "run").mkdir()
+    check(folder=tmp_path / "run")
+    assert machine.asked == [tmp_path, tmp_path / "run"]
+
+
+# Time.
+
+
+def test_a_resumed_run_counts_the_windows_that_are_left_at_their_measured_time(
+    check: Callable[..., Any], machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from longtalk.infinitetalk.host import preflight
+
+    def never(*args: Any) -> float:
+        raise AssertionError("the device was measured although windows were")
+
+    monkeypatch.setattr(preflight, "matmul_flops_per_s", never)
+    found = check(start=4, window_s=20.0)
+    assert (found.windows, found.windows_total, found.seconds, found.measured) == (3, 7, 60.0, True)
+    assert "3 of 7 windows to make" in found.text()
+
+
+def test_time_is_computed_from_the_models_sizes_and_the_rate(check: Callable[..., Any], machine: Machine) -> None:
+    plan = plan_windows(TWENTY_SECONDS)
+    sizes = estimate.Transformer(5120, 13824, 40)
+    expected = estimate.run_seconds(plan, 0, 832, 480, steps=8, forwards=1, model=sizes, flops_per_s=RATE)
+    found = check()
+    assert check(steps=4, forwards=2).seconds == pytest.approx(expected)
+    assert not found.measured
+    assert check(start=4).seconds == pytest.approx(
+        estimate.run_seconds(plan, 4, 832, 480, steps=4, forwards=1, model=sizes, flops_per_s=RATE)
+    )
+
+
+def test_a_narrow_vae_is_quicker(check: Callable[..., Any], machine: Machine, parts: SimpleNamespace) -> None:
+    published, tiny = check(model=parts.model).seconds, check(model=parts.model, vae=parts.vae).seconds
+    without_vae = check(model=parts.model, vae=SimpleNamespace(first_stage_model=SimpleNamespace(dim=0))).seconds
+    assert (tiny - without_vae) / (published - without_vae) == pytest.approx((16 / 96) ** 2)
+
+
+def test_the_rate_is_operations_by_time(comfy: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    from longtalk.infinitetalk.host import preflight
+
+    sides = []
+
+    def at_a_fixed_rate(left: torch.Tensor, right: torch.Tensor, repeats: int) -> float:
+        sides.append(left.shape[0])
+        return 2.0 * left.shape[0] * right.shape[1] * left.shape[1] * repeats / 3e11
+
+    monkeypatch.setattr(preflight, "_product_s", at_a_fixed_rate)
+    assert preflight.matmul_flops_per_s(torch.device("cpu"), torch.float32) == pytest.approx(3e11)
+    assert max(sides) == 1024  # 7 ms; the next would take 57 ms
+
+
+def test_a_product_that_was_disturbed_does_not_count(comfy: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    from longtalk.infinitetalk.host import preflight
+
+    calls = iter(range(1000))
+
+    def every_third_undisturbed(left: torch.Tensor, right: torch.Tensor, repeats: int) -> float:
+        seconds = 2.0 * left.shape[0] ** 3 * repeats / 3e11
+        return seconds if next(calls) % 3 == 2 else 10 * seconds
+
+    monkeypatch.setattr(preflight, "_product_s", every_third_undisturbed)
+    assert preflight.matmul_flops_per_s(torch.device("cpu"), torch.float32) == pytest.approx(3e11)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float8_e4m3fn])
+def test_the_device_is_measured_in_each_type(comfy: ModuleType, dtype: torch.dtype) -> None:
+    from longtalk.infinitetalk.host.preflight import matmul_flops_per_s
+
+    assert 1e6 < matmul_flops_per_s(torch.device("cpu"), dtype) < 1e15
+
+
+def test_a_device_that_cannot_be_measured_gives_no_time(
+    check: Callable[..., Any], machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from longtalk.infinitetalk.host import preflight
+
+    def full(*args: Any) -> float:
+        raise torch.OutOfMemoryError("no memory for the probe")
+
+    monkeypatch.setattr(preflight, "matmul_flops_per_s", full)
+    assert check().seconds is None
+
+
+# The formulas against ComfyUI's own modules, counted by torch.
+
+
+def _attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int, **options: Any) -> torch.Tensor:
+    """Attention of two plain products, which the counter knows."""
+    q, k, v = (t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (q, k, v))
+    out: torch.Tensor = (q @ k.transpose(-1, -2) @ v).transpose(1, 2).flatten(2)
+    return out
+
+
+@pytest.mark.parametrize(("width", "height", "frames"), [(832, 480, 81), (1280, 720, 21), (240, 416, 5)])
+def test_flops_of_a_forward_are_those_of_comfyuis_model(
+    wan_14b: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, width: int, height: int, frames: int
+) -> None:
+    import comfy.ldm.wan.model
+    from torch.utils.flop_counter import FlopCounterMode
+
+    monkeypatch.setattr(comfy.ldm.wan.model, "optimized_attention", _attention)
+    half = {"device": "meta", "dtype": torch.float16}
+    latents = (frames - 1) // 4 + 1
+    with FlopCounterMode(display=False) as counter:
+        wan_14b.model.diffusion_model(
+            torch.empty(1, 36, latents, height // 8, width // 8, **half),
+            torch.empty(1, device="meta"),
+            torch.empty(1, 512, 4096, **half),
+            torch.empty(1, 257, 1280, **half),
+        )
+    tokens = estimate.tokens_of(frames, width, height)
+    audio = 40 * 2 * tokens * 2 * 5120**2  # the patch's q and o, which this model has not
+    ours = estimate.forward_flops(estimate.Transformer(5120, 13824, 40), tokens) - audio
+    assert ours == pytest.approx(counter.get_total_flops(), rel=0.05)
+
+
+def test_flops_of_the_vae_are_those_of_comfyuis(comfy: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    import comfy.ldm.wan.vae
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.device("meta"):
+        vae = comfy.ldm.wan.vae.WanVAE(dim=96, z_dim=16, temperal_downsample=[False, True, True])
+    for module in vae.modules():
+        if isinstance(module, comfy.ldm.wan.vae.AttentionBlock):
+            module.optimized_attention = lambda q, k, v: v  # a hundredth of the whole at this size
+    with FlopCounterMode(display=False) as counter:
+        vae.decode(torch.empty(1, 16, 21, 60, 104, device="meta"))
+    decode = counter.get_total_flops() / (81 * 832 * 480)
+    with FlopCounterMode(display=False) as counter:
+        vae.encode(torch.empty(1, 3, 81, 480, 832, device="meta"))
+    encode = counter.get_total_flops() / (81 * 832 * 480)
+    model = estimate.Transformer(1, 1, 1)
+    settings = {"steps": 0, "forwards": 1, "model": model, "flops_per_s": 1.0}
+    pixels = 832 * 480
+    one, two = (estimate.run_seconds(plan_windows(frames), 0, 832, 480, **settings) for frames in (81, 153))
+    assert one == pytest.approx(81 * pixels * (decode + encode) / 0.24, rel=0.03)
+    assert two - one == pytest.approx(pixels * (81 * decode + 9 * encode) / 0.24, rel=0.03)
+
+
+def test_a_forward_takes_less_than_comfyui_reserves_and_more_than_what_is_refused(
+    wan_14b: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, machine: Machine
+) -> None:
+    """Bytes of all tensors alive at once in a real forward of ComfyUI's model, weights left out."""
+    import weakref
+
+    import comfy.ldm.wan.model
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_leaves
+
+    from longtalk.infinitetalk.host.preflight import forward_bytes
+
+    net = wan_14b.model.diffusion_model
+    monkeypatch.setattr(comfy.ldm.wan.model, "optimized_attention", lambda q, k, v, **options: torch.empty_like(q))
+    known = {parameter.untyped_storage()._cdata for parameter in net.parameters()}
+
+    class Alive(TorchDispatchMode):
+        now = peak = 0
+
+        def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            out = function(*args, **(kwargs or {}))
+            for tensor in tree_leaves(out):
+                if isinstance(tensor, torch.Tensor):
+                    self.add(tensor.untyped_storage())
+            return out
+
+        def add(self, storage: torch.UntypedStorage) -> None:
+            key, size = storage._cdata, storage.nbytes()
+            if key in known:
+                return
+            known.add(key)
+            self.now += size
+            self.peak = max(self.peak, self.now)
+            weakref.finalize(storage, self.remove, key, size)
+
+        def remove(self, key: int, size: int) -> None:
+            known.discard(key)
+            self.now -= size
+
+    half = {"device": "meta", "dtype": torch.float16}
+    inputs = [
+        torch.empty(1, 36, 21, 60, 104, **half),
+        torch.empty(1, device="meta"),
+        torch.empty(1, 512, 4096, **half),
+        torch.empty(1, 257, 1280, **half),
+    ]
+    with Alive() as alive:
+        net(*inputs)
+    reserved = forward_bytes(wan_14b, 81, 832, 480)
+    assert reserved / 2.5 < alive.peak < reserved

@@ -1,0 +1,75 @@
+"""Runs on disk for tests without ComfyUI: real segments, carries and records through the real recorder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from written_video import HEIGHT, WIDTH, smooth, tone
+
+from longtalk.infinitetalk.plan.windows import FPS, Plan, plan_windows
+from longtalk.infinitetalk.run.checks import look_of, measure
+from longtalk.infinitetalk.run.formats import VideoFormat
+from longtalk.infinitetalk.run.join import WrittenVideo, join
+from longtalk.infinitetalk.run.loop import Fallbacks, MadeWindow
+from longtalk.infinitetalk.run.recorder import Recorder
+from longtalk.infinitetalk.run.run_folder import RunFolder, window_keys
+from longtalk.infinitetalk.run.seeds import window_seeds
+from longtalk.infinitetalk.run.soundtrack import write_sound
+
+NAME = "0123456789abcdef"
+PARTS = {"seed": "a", "model": "b"}
+
+
+def made_window(plan: Plan, index: int) -> tuple[MadeWindow, torch.Tensor]:
+    """A window of a slowly moving gradient."""
+    window = plan.windows[index]
+    start, end = window.output
+    frames = smooth(end)[start:]
+    before = (smooth(start)[-1] * 255).to(torch.uint8) if start else None
+    stats = measure(frames, look_of(frames[:1]), before)
+    carry = {} if index == len(plan.windows) - 1 else {"motion": torch.full((1, 16, 3, 6, 8), float(index))}
+    last = (frames[-1] * 255 + 0.5).to(torch.uint8)
+    return MadeWindow(window, last, carry, Fallbacks(), stats, 0.5), frames
+
+
+def make_run(
+    root: Path,
+    *,
+    name: str = NAME,
+    frames: int = 45,
+    windows: int | None = None,
+    video: VideoFormat = VideoFormat(),  # noqa: B008 - frozen
+    seed: int = 5,
+    rerender: Sequence[tuple[int, int]] = (),
+    finish: bool = False,
+) -> tuple[RunFolder, Plan, tuple[str, ...]]:
+    """A run of 21-frame windows with the first ``windows`` made (all by default); its folder, plan and keys."""
+    plan = plan_windows(frames, 21, 9)
+    folder = RunFolder(root, name, video.suffix)
+    folder.create()
+    seeds = window_seeds(seed, len(plan.windows), rerender)
+    keys = window_keys(name, seeds)
+    write_sound(folder.sound_path, tone(frames / FPS), video, frames=frames, fps=FPS)
+    about = {
+        "created": "2026-01-02 03:04:05", "width": WIDTH, "height": HEIGHT, "codec": video.codec, "crf": video.crf,
+        "fps": FPS, "frames": plan.frames, "seed": seed, "steps": 4, "ends": [w.output[1] for w in plan.windows],
+    }  # fmt: skip
+    folder.write_manifest(PARTS, about)
+    recorder = Recorder(folder, video, keys, seeds)
+    for index in range(len(plan.windows) if windows is None else windows):
+        if not folder.record_path(index + 1, keys[index]).exists():
+            recorder.put(*made_window(plan, index))
+    recorder.wait()
+    if finish:
+        finish_run(folder, keys, video)
+    return folder, plan, keys
+
+
+def finish_run(folder: RunFolder, keys: Sequence[str], video: VideoFormat) -> WrittenVideo:
+    """Join all windows and note it, as a session does."""
+    segments = [folder.segment_path(number, key) for number, key in enumerate(keys, start=1)]
+    written = join(folder.video_path, segments, folder.sound_path, video, fps=FPS)
+    folder.record_video(written, keys[-1])
+    return written

@@ -1,0 +1,71 @@
+"""Watching and disturbing runs of the sampler in the ComfyUI process."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import av
+import torch
+
+
+@contextlib.contextmanager
+def forwards_of(parts: SimpleNamespace, before: Callable[[int], None] = lambda count: None) -> Iterator[list[int]]:
+    """The batch size of every forward of the model; ``before`` gets the count as each begins."""
+    with calls_of(parts.model.model.diffusion_model, "forward", before) as calls:
+        seen: list[int] = []
+        yield seen
+        seen.extend(call[0].shape[0] for call in calls)
+
+
+@contextlib.contextmanager
+def calls_of(
+    owner: Any, name: str, before: Callable[[int], None] = lambda count: None
+) -> Iterator[list[tuple[Any, ...]]]:
+    """The arguments of every call of a method of one object; ``before`` gets the count as each begins."""
+    original, seen = getattr(owner, name), []
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        seen.append(args)
+        before(len(seen))
+        return original(*args, **kwargs)
+
+    setattr(owner, name, call)
+    try:
+        yield seen
+    finally:
+        delattr(owner, name)
+
+
+def raising(error: Callable[[], BaseException], when: Callable[[int], bool]) -> Callable[[int], None]:
+    """For ``before``: raises at the calls that ``when`` picks."""
+
+    def before(count: int) -> None:
+        if when(count):
+            raise error()
+
+    return before
+
+
+def out_of_memory() -> torch.OutOfMemoryError:
+    return torch.OutOfMemoryError("Allocation on device: tried to allocate 2.00 GiB")
+
+
+def frames_hash(path: str | Path) -> tuple[int, str]:
+    """How many frames a video decodes to, and a digest of all of them."""
+    digest, count = hashlib.sha256(), 0
+    with av.open(str(path)) as container:
+        for frame in container.decode(video=0):
+            digest.update(frame.to_ndarray(format="rgb24").tobytes())
+            count += 1
+    return count, digest.hexdigest()
+
+
+def sound_seconds(path: str | Path) -> float:
+    with av.open(str(path)) as container:
+        rate = container.streams.audio[0].rate
+        return sum(frame.samples for frame in container.decode(audio=0)) / rate
