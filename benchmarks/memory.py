@@ -26,7 +26,7 @@ import psutil
 import torch
 
 from longtalk.infinitetalk.plan.windows import FPS, Plan, Window, plan_windows
-from longtalk.infinitetalk.run.checks import jumps, look_of
+from longtalk.infinitetalk.run.checks import look_of
 from longtalk.infinitetalk.run.formats import CODECS, VideoFormat
 from longtalk.infinitetalk.run.join import WrittenVideo, join
 from longtalk.infinitetalk.run.loop import Carry, Fallbacks, MadeWindow, Rendered, run_windows
@@ -34,6 +34,7 @@ from longtalk.infinitetalk.run.recorder import Recorder
 from longtalk.infinitetalk.run.run_folder import RunFolder, window_keys
 from longtalk.infinitetalk.run.seeds import window_seeds
 from longtalk.infinitetalk.run.soundtrack import Soundtrack, write_sound
+from longtalk.infinitetalk.run.window_stats import jumps
 
 LIMIT_MB = 300.0
 SAMPLE_RATE_HZ = 48000

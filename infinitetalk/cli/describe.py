@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -13,8 +14,10 @@ from ..plan.report import clock
 from ..plan.windows import FPS
 from ..run.chains import Chain, check_file, require_file
 from ..run.files import DamagedFileError
+from ..run.report import LEGEND, marks_of
 from ..run.run_folder import WindowRecord
 from ..run.seeds import SEED_LIMIT
+from ..run.window_stats import WindowStats
 from .overview import Overview
 from .terminal import count, megabytes, table
 
@@ -155,8 +158,6 @@ def _shared(chain: Chain, other: Chain) -> int:
 
 
 def _window_table(run: Overview, chain: Chain) -> Iterator[str]:
-    from ..run.report import LEGEND  # brings torch, which takes seconds that the other commands need not wait for
-
     heading = ["window", "time", "seed", "took", "drift", "seam", ""]
     rows = [heading]
     for looked in _looks(run, chain):
@@ -177,31 +178,18 @@ def _window_table(run: Overview, chain: Chain) -> Iterator[str]:
 
 def _looks(run: Overview, chain: Chain) -> Iterator[dict[str, Any]]:
     """Per window what its record tells about it; what is no measurement is None."""
-    from ..run.checks import WindowStats, jumps  # as in _window_table
-
     start = 0
     for record in chain:
         if run.about and record.window <= len(run.about.ends):
             start, end = run.about.start_of(record.window), run.about.ends[record.window - 1]
         else:
             end = start + record.frames
-        marks = []
-        drift = seam = None
-        try:
+        drift = seam = stats = None
+        with contextlib.suppress(ValueError, RecursionError):
             stats = WindowStats.from_json(record.stats)
-        except (ValueError, RecursionError):
-            marks.append("measurements damaged")
-        else:
-            drift, seam = stats.drift, stats.seam_ratio
-            if seam is not None and not math.isfinite(seam):
-                seam = None
-            if jumps(stats):
-                marks.append("JUMP")
-        if record.fallbacks.get("plain_attention") is True:
-            marks.append("plain attention")
-        level = record.fallbacks.get("memory_level")
-        if type(level) is int and 0 < level < 10:
-            marks.append(f"memory level {level}")
+            drift = stats.drift
+            seam = stats.seam_ratio if math.isfinite(stats.seam_ratio or 0.0) else None
+        marks = marks_of(record, stats) if stats else ["measurements damaged", *marks_of(record, None)]
         yield {
             "window": record.window, "key": record.key, "seed": record.seed, "start": start, "end": end,
             "render_s": float(record.render_s), "drift": drift, "seam": seam, "marks": marks,

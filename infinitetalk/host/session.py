@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import comfy.model_management
 import torch
@@ -16,7 +16,7 @@ import torch
 from ..errors import LongTalkError
 from ..plan.report import plan_report
 from ..plan.windows import FPS
-from ..run.checks import WindowStats, look_of
+from ..run.checks import look_of
 from ..run.files import DamagedFileError
 from ..run.join import WrittenVideo, join, read_frames
 from ..run.loop import Fallbacks, MadeWindow, Start, run_windows
@@ -26,6 +26,7 @@ from ..run.report import windows_report
 from ..run.run_folder import RunFolder, WindowRecord, run_names, window_keys
 from ..run.seeds import parse_rerender, window_seeds
 from ..run.soundtrack import Soundtrack, write_sound
+from ..run.window_stats import WindowStats
 from ..speech import Speech
 from .checks import check_image
 from .events import RunEvents, check_interrupt
@@ -236,7 +237,8 @@ class Session:
                 continue
             differing = [part for part in self._parts if parts.get(part) != self._parts[part]]
             if len(differing) <= _SIMILAR_PARTS:
-                seed = manifest.get("about", {}).get("seed")
+                about = manifest.get("about")
+                seed = about.get("seed") if isinstance(about, dict) else None
                 told = [f"seed ({seed} there)" if part == "seed" else part for part in differing]
                 return f"the unfinished run {name} ({len(windows)} windows) differs in: {', '.join(told)}"
         return None

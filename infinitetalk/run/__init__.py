@@ -1,1 +1,1 @@
-"""The window loop and the streaming writer; neither knows ComfyUI."""
+"""The window loop, its checks, and runs on disk; none of it knows ComfyUI."""

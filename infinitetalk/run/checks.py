@@ -3,19 +3,19 @@
 Every number is taken from a lattice of pixels of the frame (about 96 x 96), so that a window costs milliseconds; only
 NaN and infinity are looked for in every value. The thresholds were measured at 25 fps on a portrait (832x480), on 15 s
 of a real person talking without a cut (458x458) and on the noise that untrained models draw; "talk" below is the
-second. Where a comment says "levels", it means steps of 1/255.
+second. Where a comment says "levels", it means steps of 1/255. Whether a window jumps is decided in
+:mod:`.window_stats`.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from kornia.color import rgb_to_lab
+
+from .window_stats import WindowStats
 
 # ITU-R BT.709, applied to the encoded values: a weight for the eye, not a photometric measure.
 _LUMA = (0.2126, 0.7152, 0.0722)
@@ -36,21 +36,10 @@ _FLAT = 0.01
 # (a fade, a lamp that leaves the picture) without being called broken for crossing it.
 _SHARE_LEFT = 0.1
 
-# The frame before is rounded to 8 bits, which alone can make half a level of change. A still picture's interior is
-# counted as at least that, or its seam ratio would be rounding over nothing.
-_LEAST_INTERIOR = 0.5 / 255
 # A turn of the head or the camera that begins right at the boundary goes on in the frames after it; a seam does not.
 # A pan of 3 % of the width per frame over 8 frames of a still shot: the boundary changes 28 times as much as the
 # window's median, and as much as the median of the first three changes.
 _OPENING_CHANGES = 3
-# Of 302 places in talk taken as a boundary the highest ratio is 3.0, 99 % are below 2.2; noise of untrained models has
-# 1.0 to 1.1. A tenth more gain after the boundary has 4 to 11, a 5 pixel blur 6 to 16, a second of talk left out 3 to
-# 11 (two in three fire).
-_JUMP_RATIO = 4.0
-# 6.4 levels. Neighbouring frames of talk differ by at most 0.017, at an H.264 key frame (which blinks) by 0.013 at crf
-# 18 and 0.020 at crf 35, there with a ratio of 7. All levels 6 up make 0.024, 8 up 0.032, a tenth more gain 0.043, a
-# shift by 2 pixels 0.041, a 5 pixel blur 0.033, half of the places with a second of talk left out 0.028.
-_VISIBLE_CHANGE = 0.025
 
 
 @dataclass(frozen=True)
@@ -66,57 +55,6 @@ class Look:
     lab: tuple[float, float, float]
     brightness: float
     contrast: float
-
-
-@dataclass(frozen=True)
-class WindowStats:
-    """What was measured on the new frames of one window; every number may be NaN when the frames have NaN.
-
-    Attributes:
-        brightness: as in :class:`Look`.
-        contrast: as in :class:`Look`.
-        drift: colour difference between the window's mean colour and the reference's, CIE76 delta E
-            (the Euclidean distance in L*a*b*; 2.3 is just noticeable).
-        boundary_change: mean ``|first new frame - last frame before|``, 0..1; None in the first window.
-        interior_change: typical mean change between neighbouring new frames, 0..1: the median over the window or over
-            its first three changes, whichever is larger. None when there is one new frame.
-    """
-
-    brightness: float
-    contrast: float
-    drift: float
-    boundary_change: float | None
-    interior_change: float | None
-
-    @property
-    def seam_ratio(self) -> float | None:
-        """The boundary's change over the interior's, 1 when the boundary is like any other; None without either.
-
-        An interior below half a level (still pictures) counts as half a level, so the ratio is always finite.
-        """
-        if self.boundary_change is None or self.interior_change is None:
-            return None
-        return self.boundary_change / max(self.interior_change, _LEAST_INTERIOR)
-
-    def to_json(self) -> dict[str, float | None]:
-        """The numbers by name; finite for a window in which :func:`what_is_broken` finds nothing."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_json(cls, content: Any) -> WindowStats:
-        """Read what :meth:`to_json` gave.
-
-        Raises:
-            ValueError: another set of names, or a value that is no finite number (None is one of the two that may be).
-        """
-        names = [field.name for field in dataclasses.fields(cls)]
-        if not isinstance(content, Mapping) or set(content) != set(names):
-            raise ValueError(f"window statistics: expected an object with {', '.join(names)}, got {content!r:.200}")
-        values = {name: _finite_number(name, content[name]) for name in names}
-        for name in ("brightness", "contrast", "drift"):
-            if values[name] is None:
-                raise ValueError(f"window statistics: {name} must be a number, got None")
-        return cls(**values)  # type: ignore[arg-type]  # None was refused where it may not be
 
 
 def look_of(frames: torch.Tensor) -> Look:
@@ -194,14 +132,6 @@ def what_is_broken(latents: torch.Tensor, frames: torch.Tensor, stats: WindowSta
     return None
 
 
-def jumps(stats: WindowStats) -> bool:
-    """Whether the picture jumps at the window's start: far more change than inside, and enough to be seen."""
-    ratio = stats.seam_ratio
-    if ratio is None or stats.boundary_change is None:
-        return False
-    return ratio > _JUMP_RATIO and stats.boundary_change > _VISIBLE_CHANGE
-
-
 def _lattice(frames: torch.Tensor) -> torch.Tensor:
     """Every n-th pixel each way, float32 clamped to 0..1 (NaN stays), ``[F, h, w, 3]`` with h, w below 2 * 96 + 1.
 
@@ -249,17 +179,3 @@ def _is_finite(values: torch.Tensor) -> bool:
 
 def _is_gone(value: float, reference: float, limit: float) -> bool:
     return value < limit <= reference and value < _SHARE_LEFT * reference
-
-
-def _finite_number(name: str, value: Any) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"window statistics: {name} must be a number, got {value!r:.200}")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise ValueError(f"window statistics: {name} must be finite, got {number}")
-    return number

@@ -13,7 +13,6 @@ from typing import Any
 
 import av
 import numpy as np
-import torch
 from av.video.reformatter import VideoReformatter
 
 from ..errors import LongTalkError
@@ -228,6 +227,12 @@ def open_output(path: Path, video: VideoFormat, *, faststart: bool = False) -> I
     container.close()
 
 
+def _has_avx512() -> bool:
+    import torch  # here, because it takes seconds that the command line need not wait for
+
+    return torch.backends.cpu.get_cpu_capability() == "AVX512"
+
+
 class FrameEncoder:
     """One video stream of an open container: takes RGB frames, gives packets.
 
@@ -242,7 +247,7 @@ class FrameEncoder:
         threads = min(_MAX_THREADS, os.cpu_count() or 1)
         if video.codec in ("h264", "h265"):
             options["crf"] = str(video.crf)
-        if video.codec == "h264" and torch.backends.cpu.get_cpu_capability() == "AVX512":
+        if video.codec == "h264" and _has_avx512():
             # With AVX-512 the x264 in PyAV's wheels (16 to 18) reads memory it never set: the same frames give other
             # bytes each time. With AVX2, which such a processor has too, it does not, and is no slower.
             options["x264-params"] = "asm=avx2"

@@ -17,7 +17,8 @@ import torch
 
 from ..errors import LongTalkError
 from ..plan.windows import Plan, Window
-from .checks import Look, WindowStats, jumps, measure, what_is_broken
+from .checks import Look, measure, what_is_broken
+from .window_stats import WindowStats, jumps
 
 logger = logging.getLogger(__name__)
 

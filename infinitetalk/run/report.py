@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from ..plan.report import plan_report
 from ..plan.windows import Plan
-from .checks import WindowStats, jumps
 from .run_folder import WindowRecord
+from .window_stats import WindowStats, jumps
 
 LEGEND = (
     "drift: colour distance to the reference image (CIE76; 2 is barely seen, 10 is another colour). "
@@ -29,15 +29,21 @@ def windows_report(plan: Plan, records: Sequence[WindowRecord], made_from: int, 
     return "\n".join([plan_report(plan, [heading, *texts], whole=whole), LEGEND])
 
 
+def marks_of(record: WindowRecord, stats: WindowStats | None) -> list[str]:
+    """What is special about a window, in words."""
+    level = record.fallbacks.get("memory_level")
+    marks = {
+        "JUMP": stats is not None and jumps(stats),
+        "plain attention": record.fallbacks.get("plain_attention") is True,
+        f"memory level {level}": type(level) is int and 0 < level < 10,
+    }
+    return [mark for mark, applies in marks.items() if applies]
+
+
 def _text(record: WindowRecord, kept: bool) -> str:
     stats = WindowStats.from_json(record.stats)
     ratio = stats.seam_ratio
-    marks = [
-        "kept" if kept else "",
-        "JUMP" if jumps(stats) else "",
-        "plain attention" if record.fallbacks.get("plain_attention") else "",
-        f"memory level {record.fallbacks['memory_level']}" if record.fallbacks.get("memory_level") else "",
-    ]
+    marks = [*(["kept"] if kept else []), *marks_of(record, stats)]
     seam = "-" if ratio is None else f"{ratio:.1f}"
     line = f"{record.seed:>20}  {record.render_s:>6.1f} s  {stats.drift:>5.1f}  {seam:>5}"
-    return f"{line}  {', '.join(filter(None, marks))}".rstrip()
+    return f"{line}  {', '.join(marks)}".rstrip()

@@ -478,8 +478,8 @@ def run_path(root: Path, name: str) -> Path:
 def run_names(root: Path) -> list[str]:
     """The names of all runs, newest first."""
     found = []
-    with contextlib.suppress(OSError):
-        for path in root.iterdir():
-            if _NAME.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
+    for path in root.iterdir() if root.is_dir() else ():
+        if _NAME.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
+            with contextlib.suppress(OSError):  # deleted since the folder was listed
                 found.append((path.stat().st_mtime, path.name))
     return [name for _, name in sorted(found, reverse=True)]

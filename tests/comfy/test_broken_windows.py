@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from comfy_runs import sampler_settings
-from watched import calls_of, forwards_of, frames_hash
+from watched import forwards_of, frames_hash
 
 from longtalk.infinitetalk.errors import LongTalkError
 
@@ -56,28 +56,30 @@ def test_a_broken_attention_kernel_is_left_for_pytorchs_own(
 
 
 def test_what_plain_attention_cannot_mend_stops_and_names_it(
-    comfy: ModuleType, small: dict[str, Any], parts: SimpleNamespace, output_folder: Path
+    comfy: ModuleType,
+    small: dict[str, Any],
+    parts: SimpleNamespace,
+    output_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def nothing(count: int) -> None:
-        pass
-
-    original = parts.vae.first_stage_model.decode
-    with (
-        calls_of(parts.vae.first_stage_model, "decode", nothing),
-        pytest.raises(
-            LongTalkError,
-            match=r"window 1: .*black.*attention_.* and with PyTorch's own attention.*No window of 2 was finished",
-        ),
-    ):
-        parts.vae.first_stage_model.decode = lambda *args, **kwargs: original(*args, **kwargs) * 0 - 1
+    vae = parts.vae.first_stage_model
+    original = vae.decode
+    monkeypatch.setitem(vae.__dict__, "decode", lambda *args, **kwargs: original(*args, **kwargs) * 0 - 1)
+    words = r"window 1: .*black.*attention_.* and with PyTorch's own attention.*No window of 2 was finished"
+    with pytest.raises(LongTalkError, match=words):
         run(small)
     assert not list(output_folder.rglob("window_*"))
 
 
 def test_a_window_that_breaks_later_keeps_those_before_it(
-    comfy: ModuleType, small: dict[str, Any], parts: SimpleNamespace, output_folder: Path
+    comfy: ModuleType,
+    small: dict[str, Any],
+    parts: SimpleNamespace,
+    output_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    original = parts.model.model.diffusion_model.forward
+    net = parts.model.model.diffusion_model
+    original = net.forward
     forwards = [0]
 
     def forward(*args: Any, **kwargs: Any) -> torch.Tensor:
@@ -85,12 +87,10 @@ def test_a_window_that_breaks_later_keeps_those_before_it(
         out = original(*args, **kwargs)
         return out * float("nan") if forwards[0] > 2 else out
 
-    parts.model.model.diffusion_model.forward = forward
-    try:
+    with monkeypatch.context() as patch:
+        patch.setitem(net.__dict__, "forward", forward)
         with pytest.raises(LongTalkError, match=r"window 2: .*NaN.*1 of 2 windows are kept"):
             run(small)
-    finally:
-        del parts.model.model.diffusion_model.forward
     assert forwards[0] == 6
     assert len(list(output_folder.rglob("window_*.json"))) == 1
     with forwards_of(parts) as seen:

@@ -12,7 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from longtalk.infinitetalk.run.checks import Look, WindowStats, jumps, look_of, measure, what_is_broken
+from longtalk.infinitetalk.run.checks import Look, look_of, measure, what_is_broken
+from longtalk.infinitetalk.run.window_stats import WindowStats, jumps
 
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 LATENTS = torch.zeros(1, 16, 2, 4, 4)

@@ -15,7 +15,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_runs import NAME, PARTS, make_run, made_window
+from made_runs import NAME, PARTS, made_window, make_run
 from safetensors.torch import load_file
 
 from longtalk.infinitetalk.errors import LongTalkError

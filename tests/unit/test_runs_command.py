@@ -264,6 +264,7 @@ def test_two_chains(runs: Run, finished: RunFolder) -> None:
     assert "these windows are made with rerender_from: 3:7\n" in out
     assert "also there: windows 3 to 4 made with another seed; an empty rerender_from gives them\n" in out
     assert "\nrerender_from: 3:7, 4:SEED\nPut a number other than 7 in the place of SEED;" in out
+    assert "\nrerender_from: 2:SEED\n" in runs("inspect", NAME, "--at", "1")[1], "3:7 lies in what is made again"
     assert json.loads(runs("inspect", NAME, "--json")[1])["rerender_from"] == [[3, 7]]
     assert runs("inspect", NAME, "--verify")[0] == 0
 
@@ -348,6 +349,13 @@ def test_seconds_of_windows_that_are_not_there(runs: Run, finished: RunFolder) -
         f"error: run {NAME}: expected a manifest that tells where its windows are, got damaged manifest. "
         "Queue the same workflow again; it writes the manifest anew.\n"
     )
+
+
+def test_a_second_that_floats_miss(runs: Run, unfinished: RunFolder) -> None:
+    apply(unfinished.manifest_path, {"about.ends": [29, 60]})
+    assert 1.16 * FPS < 29
+    for second, window in (("1.15", 1), ("1.16", 2), ("0:1.16", 2)):
+        assert f" is in window {window} (" in runs("inspect", OTHER, "--at", second)[1]
 
 
 def test_verify_names_what_is_damaged(runs: Run, finished: RunFolder) -> None:
