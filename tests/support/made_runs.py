@@ -15,15 +15,19 @@ from longtalk.infinitetalk.run.join import WrittenVideo, join
 from longtalk.infinitetalk.run.loop import Fallbacks, MadeWindow
 from longtalk.infinitetalk.run.recorder import Recorder
 from longtalk.infinitetalk.run.run_folder import RunFolder, window_keys
-from longtalk.infinitetalk.run.seeds import window_seeds
+from longtalk.infinitetalk.run.seeds import parse_rerender, window_seeds
 from longtalk.infinitetalk.run.soundtrack import write_sound
 
 NAME = "0123456789abcdef"
 PARTS = {"seed": "a", "model": "b"}
 
 
-def made_window(plan: Plan, index: int) -> tuple[MadeWindow, torch.Tensor]:
-    """A window of a slowly moving gradient."""
+def made_window(
+    plan: Plan,
+    index: int,
+    fallbacks: Fallbacks = Fallbacks(),  # noqa: B008 - frozen
+) -> tuple[MadeWindow, torch.Tensor]:
+    """A window of a slowly moving gradient, and its new frames."""
     window = plan.windows[index]
     start, end = window.output
     frames = smooth(end)[start:]
@@ -31,7 +35,7 @@ def made_window(plan: Plan, index: int) -> tuple[MadeWindow, torch.Tensor]:
     stats = measure(frames, look_of(frames[:1]), before)
     carry = {} if index == len(plan.windows) - 1 else {"motion": torch.full((1, 16, 3, 6, 8), float(index))}
     last = (frames[-1] * 255 + 0.5).to(torch.uint8)
-    return MadeWindow(window, last, carry, Fallbacks(), stats, 0.5), frames
+    return MadeWindow(window, last, carry, fallbacks, stats, 2.5), frames
 
 
 def make_run(
@@ -39,28 +43,33 @@ def make_run(
     *,
     name: str = NAME,
     frames: int = 45,
+    motion_frames: int = 9,
     windows: int | None = None,
     video: VideoFormat = VideoFormat(),  # noqa: B008 - frozen
     seed: int = 5,
-    rerender: Sequence[tuple[int, int]] = (),
+    rerender: str = "",
+    fallbacks: Fallbacks = Fallbacks(),  # noqa: B008 - frozen
     finish: bool = False,
 ) -> tuple[RunFolder, Plan, tuple[str, ...]]:
-    """A run of 21-frame windows with the first ``windows`` made (all by default); its folder, plan and keys."""
-    plan = plan_windows(frames, 21, 9)
+    """A run of 21-frame windows with the first ``windows`` made (all by default); its folder, plan and keys.
+
+    Where the run is there already, it goes on as a session does: windows that are there stay as they are.
+    """
+    plan = plan_windows(frames, 21, motion_frames)
     folder = RunFolder(root, name, video.suffix)
     folder.create()
-    seeds = window_seeds(seed, len(plan.windows), rerender)
+    seeds = window_seeds(seed, len(plan.windows), parse_rerender(rerender, len(plan.windows)))
     keys = window_keys(name, seeds)
     write_sound(folder.sound_path, tone(frames / FPS), video, frames=frames, fps=FPS)
     about = {
-        "created": "2026-01-02 03:04:05", "width": WIDTH, "height": HEIGHT, "codec": video.codec, "crf": video.crf,
+        "created": "2026-11-21 08:00:00", "width": WIDTH, "height": HEIGHT, "codec": video.codec, "crf": video.crf,
         "fps": FPS, "frames": plan.frames, "seed": seed, "steps": 4, "ends": [w.output[1] for w in plan.windows],
     }  # fmt: skip
     folder.write_manifest(PARTS, about)
     recorder = Recorder(folder, video, keys, seeds)
     for index in range(len(plan.windows) if windows is None else windows):
         if not folder.record_path(index + 1, keys[index]).exists():
-            recorder.put(*made_window(plan, index))
+            recorder.put(*made_window(plan, index, fallbacks))
     recorder.wait()
     if finish:
         finish_run(folder, keys, video)
@@ -73,3 +82,10 @@ def finish_run(folder: RunFolder, keys: Sequence[str], video: VideoFormat) -> Wr
     written = join(folder.video_path, segments, folder.sound_path, video, fps=FPS)
     folder.record_video(written, keys[-1])
     return written
+
+
+def damage(path: Path) -> None:
+    """Flip a bit in the middle."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)

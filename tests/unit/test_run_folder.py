@@ -15,7 +15,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_runs import NAME, PARTS, made_window, make_run
+from made_runs import NAME, PARTS, damage, made_window, make_run
 from safetensors.torch import load_file
 
 from longtalk.infinitetalk.errors import LongTalkError
@@ -60,17 +60,16 @@ def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-7])
 
 
-def flip(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 4
-    path.write_bytes(content)
-
-
 def empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
-HARM: dict[str, Callable[[Path], None]] = {"truncated": truncate, "flipped": flip, "empty": empty, "gone": Path.unlink}
+HARM: dict[str, Callable[[Path], None]] = {
+    "truncated": truncate,
+    "flipped": damage,
+    "empty": empty,
+    "gone": Path.unlink,
+}
 
 
 @pytest.mark.parametrize("harm", HARM)
@@ -144,7 +143,7 @@ def test_any_harm_to_the_sound_or_the_manifest_is_seen(tmp_path: Path, harm: str
 
 def test_windows_made_again_lie_beside_the_first_ones(tmp_path: Path) -> None:
     folder, _, first = make_run(tmp_path)
-    _, _, second = make_run(tmp_path, rerender=[(2, 77)])
+    _, _, second = make_run(tmp_path, rerender="2:77")
     assert second[0] == first[0]
     assert second[1:] != first[1:]
     assert [record.seed for record in folder.finished(first).records] == [5, 6, 7]
@@ -153,7 +152,7 @@ def test_windows_made_again_lie_beside_the_first_ones(tmp_path: Path) -> None:
 
 def test_discarding_keeps_what_is_not_ours(tmp_path: Path) -> None:
     folder, _, keys = make_run(tmp_path, finish=True)
-    make_run(tmp_path, rerender=[(2, 77)])
+    make_run(tmp_path, rerender="2:77")
     mine = folder.path / "my notes.txt"
     mine.write_text("keep")
     folder.partial_path(2, 3).write_bytes(b"x")
