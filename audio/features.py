@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from ..infinitetalk.errors import LongTalkError
 from ..infinitetalk.plan.windows import FPS
+from ..infinitetalk.values import shown
 from .front_end import conv_features, reach_of
 
 RATE_HZ = 16000
@@ -51,7 +52,7 @@ def feature_mode(name: FeatureMode | str) -> FeatureMode:
         return FeatureMode(name)
     except ValueError:
         known = " or ".join(repr(each.value) for each in FeatureMode)
-        raise LongTalkError("feature mode", expected=known, actual=repr(name), action="Choose one of them") from None
+        raise LongTalkError("feature mode", expected=known, actual=shown(name), action="Choose one of them") from None
 
 
 def check_encoder(model: object) -> None:
@@ -60,7 +61,7 @@ def check_encoder(model: object) -> None:
     Raises:
         LongTalkError: another encoder (wav2vec2-large, whisper) or none.
     """
-    encoder = getattr(model, "encoder", None)
+    encoder = getattr(model, "encoder", None) if isinstance(model, nn.Module) else None
     layers = getattr(encoder, "layers", None)
     norm = getattr(encoder, "layer_norm", None)
     if isinstance(layers, nn.ModuleList) and isinstance(norm, nn.LayerNorm) and hasattr(model, "feature_extractor"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import operator
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -13,11 +13,17 @@ import torch
 
 from ..infinitetalk.errors import LongTalkError
 from ..infinitetalk.plan.windows import FPS
+from ..infinitetalk.tensors import described, is_plain
+from ..infinitetalk.values import as_whole, shown
 from .resample import resample
 
 MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 768_000
 """Rates of real sound. Outside, the number is something else (kHz, a sample count)."""
 
+MAX_PEAK = 1000.0
+"""60 dB above full scale. Beyond, the samples are on another scale: 16-bit numbers stored as float, mostly."""
+
+_FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _INTEGER_SCALE = {torch.uint8: 2.0**7, torch.int8: 2.0**7, torch.int16: 2.0**15, torch.int32: 2.0**31}
 
 
@@ -87,26 +93,39 @@ def _entries(audio: object, name: str) -> tuple[Any, Any]:
 
 
 def _checked_rate(rate: object, name: str) -> int:
-    try:
-        if isinstance(rate, bool):
-            raise TypeError
-        rate_hz = operator.index(rate)  # type: ignore[arg-type]
-    except TypeError:
-        rate_hz = None
+    rate_hz = as_whole(rate)
     if rate_hz is None or not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
         raise LongTalkError(
             f"sample rate of {name}",
             expected=f"a whole number of Hz from {MIN_RATE_HZ} to {MAX_RATE_HZ}",
-            actual=repr(rate),
+            actual=shown(rate),
             action="Check the node the audio comes from; common rates are 16000, 44100 and 48000",
         )
     return rate_hz
 
 
+def _as_tensor(waveform: object, name: str) -> torch.Tensor:
+    """The samples in torch's own memory layout; NumPy knows others (reversed, another byte order, longer floats)."""
+    tensor = waveform
+    if isinstance(waveform, np.ndarray) and waveform.dtype.kind in "iuf":
+        known = waveform.dtype.kind != "f" or waveform.dtype.itemsize in (2, 4, 8)
+        dtype = waveform.dtype.newbyteorder("=") if known else np.dtype(np.float64)
+        with contextlib.suppress(TypeError):  # unsigned integers, in older torch
+            tensor = torch.from_numpy(np.ascontiguousarray(waveform, dtype=dtype))
+    if not is_plain(tensor):
+        raise LongTalkError(
+            name,
+            expected="a waveform tensor",
+            actual=described(waveform),
+            action="Connect the output of an audio node",
+        )
+    return tensor
+
+
 def _as_float(waveform: torch.Tensor, name: str) -> torch.Tensor:
     """Float32 on the CPU; integers by their full scale, 8-bit unsigned around 128 as WAV files store it."""
     waveform = waveform.detach().to("cpu")
-    if waveform.is_floating_point():
+    if waveform.dtype in _FLOATS:
         return waveform.to(torch.float32)
     scale = _INTEGER_SCALE.get(waveform.dtype)
     if scale is None:
@@ -164,20 +183,12 @@ def track_from_audio(audio: object, name: str = "audio") -> Track:
 
     Raises:
         LongTalkError: not an audio, unreadable, empty, a batch, shorter than one video frame (40 ms), NaN or
-            infinite samples, no usable sample rate.
+            infinite samples, a peak beyond any sound, no usable sample rate.
     """
     waveform, rate = _entries(audio, name)
-    if isinstance(waveform, np.ndarray) and waveform.dtype.kind in "iuf":
-        waveform = torch.from_numpy(waveform)
-    if not isinstance(waveform, torch.Tensor):
-        raise LongTalkError(
-            name,
-            expected="a waveform tensor",
-            actual=f"a {type(waveform).__name__}",
-            action="Connect the output of an audio node",
-        )
+    samples = _as_tensor(waveform, name)
     rate_hz = _checked_rate(rate, name)
-    track = Track(_as_float(_one_clip(waveform, name), name), rate_hz, name)
+    track = Track(_as_float(_one_clip(samples, name), name), rate_hz, name)
     peak = track.peak
     if not isfinite(peak):
         bad = ~torch.isfinite(track.waveform)
@@ -187,6 +198,13 @@ def track_from_audio(audio: object, name: str = "audio") -> Track:
             expected="finite samples",
             actual=f"{int(bad.sum())} NaN or infinite values, the first at {first_s:.3f} s",
             action="Check the node before this one; exporting the sound again as 16-bit WAV removes them",
+        )
+    if peak > MAX_PEAK:
+        raise LongTalkError(
+            name,
+            expected=f"samples in -1..1 (a peak up to {MAX_PEAK:g} is taken)",
+            actual=f"a peak of {peak:.6g}",
+            action="Divide the samples by their full scale, 32768 for 16-bit sound",
         )
     if track.samples * FPS < rate_hz:
         raise LongTalkError(

@@ -12,6 +12,7 @@ import torch
 
 from ..infinitetalk.errors import LongTalkError
 from ..infinitetalk.plan.windows import FPS
+from ..infinitetalk.values import shown
 from .loudness import normalize_loudness
 from .resample import resample
 from .sound import Track, mono, track_from_audio
@@ -123,7 +124,7 @@ def arrange(tracks: Sequence[Track], mode: TrackMode | str = TrackMode.PARA) -> 
         raise LongTalkError(
             "audio mode",
             expected=" or ".join(repr(known.value) for known in TrackMode),
-            actual=repr(mode),
+            actual=shown(mode),
             action="Choose one of them",
         ) from None
     if not tracks:

@@ -196,8 +196,7 @@ class Verdict:
 
     Attributes:
         run: its number, from 1.
-        kills: moment and phase of each.
-        half_written: how many of the kills caught a file being written.
+        kills: moment, phase and half-written files of each.
         lost: finished windows that were made again or changed.
         differs: whether the video is another one than the reference, or missing.
         others: the windows that are not the reference's, in words.
@@ -206,8 +205,7 @@ class Verdict:
     """
 
     run: int
-    kills: list[tuple[float, str]] = field(default_factory=list)
-    half_written: int = 0
+    kills: list[tuple[float, str, tuple[str, ...]]] = field(default_factory=list)
     lost: list[int] = field(default_factory=list)
     differs: bool = False
     others: list[str] = field(default_factory=list)
@@ -216,7 +214,10 @@ class Verdict:
     problems: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        kills = ", then ".join(f"{kill_s:.1f} s ({phase})" for kill_s, phase in self.kills)
+        kills = ", then ".join(
+            f"{kill_s:.1f} s ({', '.join([phase, *(f'{part} there' for part in parts)])})"
+            for kill_s, phase, parts in self.kills
+        )
         wrong = [f"LOST windows {self.lost}"] if self.lost else []
         wrong += ["the video DIFFERS", *self.others] if self.differs else []
         wrong += [f"{count} windows MADE TWICE" for count in self.made_twice if count > 1]
@@ -244,9 +245,8 @@ def judge(
         later = {window for after in attempts[number + 1 :] for window in after.rendered}
         gone = [window for window, files in kept.windows.items() if end.windows.get(window) != files or window in later]
         verdict.lost += [window for window in gone if window not in verdict.lost]
-        verdict.kills.append((attempt.kill_s or 0.0, kept.phase(total)))
+        verdict.kills.append((attempt.kill_s or 0.0, kept.phase(total), kept.parts))
         verdict.made_twice.append(len(attempt.not_kept))
-        verdict.half_written += bool(kept.parts)
         verdict.problems += [f"not whole after a kill: {record}" for record in kept.not_whole]
     rendered = sum(len(attempt.rendered) for attempt in attempts)
     if rendered != total + sum(verdict.made_twice):

@@ -4,7 +4,9 @@
 
 Each run is the demo's workflow with its tiny models, shorter and smaller. The server's whole process group gets SIGKILL
 at a random moment, from before the models are loaded until after the video is complete; one run in five is killed
-again while it is resumed. SIGKILL leaves what the process wrote to the system: a power cut is another matter.
+again while it is resumed. In --aimed further runs the kill comes at the moment a file is half written: a segment, what
+the next window continues from, a record, the joined video and so on, one after the other. SIGKILL leaves what the
+process wrote to the system: a power cut is another matter.
 
 Exits 1 unless no finished window was lost (its files are the same ones at the end, and it was not rendered again), no
 final video differs from that of an uninterrupted run (digest of all decoded frames and of the sound), at most one
@@ -42,16 +44,31 @@ from .fault_lane import Kills, Lane
 SEED = 20250
 LATEST_KILL = 1.15  # of what an uninterrupted run takes
 KILLED_AGAIN = 0.2
+#: Every kind of file a run writes, while it is being written. Records and manifest are written in less time than it
+#: takes to look: there it is the file before them, just finished.
+AIMS = (
+    "window_{window:05d}_*.mp4.part",
+    "window_{window:05d}_*.safetensors.part",
+    "window_{window:05d}_*.safetensors",
+    "talk.mp4.part",
+    "talk.json.part",
+    "report.txt.part",
+    "sound.mp4.part",
+    "sound.mp4",
+)
 
 
-def draw(runs: int, seed: int) -> list[Kills]:
-    """The moments of all runs, the same for the same seed."""
+def draw(runs: int, aimed: int, windows: int, seed: int) -> list[Kills]:
+    """When to kill each run, the same for the same seed."""
     dice = random.Random(seed)
     drawn = []
     for run in range(1, runs + 1):
         at = [dice.uniform(0, LATEST_KILL)]
         again, moment = dice.random() < KILLED_AGAIN, dice.random()
         drawn.append(Kills(run, (*at, moment) if again else tuple(at)))
+    for number in range(aimed):
+        name = AIMS[number % len(AIMS)].format(window=dice.randint(1, windows))
+        drawn.append(Kills(runs + number + 1, (name,)))
     return drawn
 
 
@@ -70,11 +87,12 @@ async def run_lanes(lanes: list[Lane], waiting: list[Kills], told: Any) -> list[
     return verdicts
 
 
-def bounds(verdicts: list[Verdict]) -> dict[str, tuple[int, int]]:
+def bounds(verdicts: list[Verdict], lanes: list[Lane]) -> dict[str, tuple[int, int]]:
     """What was found and what is allowed, by name."""
     return {
         "lost finished windows": (sum(len(verdict.lost) for verdict in verdicts), 0),
         "differing final videos": (sum(verdict.differs for verdict in verdicts), 0),
+        "differing uninterrupted videos": (sum(lane.unsteady for lane in lanes), 0),
         "windows made twice by one kill": (max(max(verdict.made_twice) for verdict in verdicts), 1),
         "runs that left something over": (sum(bool(verdict.left_over) for verdict in verdicts), 0),
         "runs with other problems": (sum(bool(verdict.problems) for verdict in verdicts), 0),
@@ -82,19 +100,20 @@ def bounds(verdicts: list[Verdict]) -> dict[str, tuple[int, int]]:
 
 
 def summary(verdicts: list[Verdict], lanes: list[Lane], seed: int, took_s: float) -> str:
-    kills = Counter(phase for verdict in verdicts for _, phase in verdict.kills)
+    kills = Counter(phase for verdict in verdicts for _, phase, _ in verdict.kills)
+    caught = sum(bool(parts) for verdict in verdicts for _, _, parts in verdict.kills)
     twice = Counter(count for verdict in verdicts for count in verdict.made_twice)
     lines = [
         f"{len(verdicts)} runs of {lanes[0].windows} windows, {kills.total()} kills, {len(lanes)} servers at a time, "
         f"seed {seed}, {took_s:.0f} s",
         f"{'killed in phase':<32} {'kills':>6}",
         *(f"{phase:<32} {kills[phase]:6d}" for phase in PHASES),
-        f"{'(caught a half-written file)':<32} {sum(verdict.half_written for verdict in verdicts):6d}",
+        f"{'(caught a half-written file)':<32} {caught:6d}",
         f"{'windows made twice by a kill':<32} "
         + ", ".join(f"{count}: {twice[count]} kills" for count in sorted(twice)),
         f"{'bound':<32} {'found':>6} {'limit':>6}",
     ]
-    for name, (found, limit) in bounds(verdicts).items():
+    for name, (found, limit) in bounds(verdicts, lanes).items():
         lines.append(f"{name:<32} {found:6d} {limit:6d} {'' if found <= limit else 'BROKEN'}".rstrip())
     return "\n".join(lines)
 
@@ -108,10 +127,10 @@ def measure(args: argparse.Namespace, folder: Path) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // args.servers)))
     began = time.perf_counter()
     lanes = [Lane(number, folder, made, args.keep is not None) for number in range(1, args.servers + 1)]
-    verdicts = asyncio.run(run_lanes(lanes, draw(args.runs, args.seed), told))
+    verdicts = asyncio.run(run_lanes(lanes, draw(args.runs, args.aimed, lanes[0].windows, args.seed), told))
     verdicts.sort(key=lambda verdict: verdict.run)
     took_s = time.perf_counter() - began
-    found = bounds(verdicts)
+    found = bounds(verdicts, lanes)
     passed = all(count <= limit for count, limit in found.values())
     if args.json:
         runs = [asdict(verdict) for verdict in verdicts]
@@ -126,13 +145,14 @@ def measure(args: argparse.Namespace, folder: Path) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=50)
+    parser.add_argument("--aimed", type=int, default=len(AIMS), help="further runs, killed while a file is written")
     parser.add_argument("--seed", type=int, default=SEED, help="of the moments at which to kill")
     parser.add_argument("--servers", type=int, default=2, help="how many at a time")
     parser.add_argument("--keep", type=Path, help="a new folder that keeps every run and log")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args()
-    if args.runs < 1 or args.servers < 1:
-        parser.error("--runs and --servers must be 1 or more")
+    if args.runs < 1 or args.servers < 1 or args.aimed < 0:
+        parser.error("--runs and --servers must be 1 or more, --aimed 0 or more")
     args.servers = min(args.servers, args.runs)
     # A polite kill must not leave servers behind either.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -11,6 +11,7 @@ from ..audio.tracks import Arrangement, Track, TrackMode, arrange
 from .errors import LongTalkError
 from .model.speakers import MAX_SPEAKERS
 from .plan.windows import frames_for_samples
+from .tensors import described, is_plain
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,9 @@ def _checked_mask(mask: torch.Tensor | None, number: int, count: int) -> torch.T
             actual="no mask connected",
             action=f"Connect a mask that covers speaker {number} in the reference image",
         )
-    if not isinstance(mask, torch.Tensor) or mask.ndim not in (2, 3) or 0 in mask.shape:
-        shape = tuple(mask.shape) if isinstance(mask, torch.Tensor) else type(mask).__name__
+    if not is_plain(mask) or mask.is_complex() or mask.ndim not in (2, 3) or 0 in mask.shape:
         raise LongTalkError(
-            what, expected="one mask [1, H, W]", actual=str(shape), action="Connect the output of a mask node"
+            what, expected="one mask [1, H, W]", actual=described(mask), action="Connect the output of a mask node"
         )
     mask = mask.detach().float().cpu()
     if mask.ndim == 3:

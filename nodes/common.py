@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, TypeVar
 
+import folder_paths
 import numpy as np
 import torch
 from comfy_api.latest import io
 
 from ..audio.tracks import track_from_audio
 from ..infinitetalk.errors import LongTalkError
-from ..infinitetalk.plan.windows import PlanMode
+from ..infinitetalk.plan.windows import MAX_WINDOW_FRAMES, PlanMode
 from ..infinitetalk.speech import Speakers, make_speakers
+from ..infinitetalk.values import shown
 
 CATEGORY = "LongTalk"
 
@@ -26,7 +29,7 @@ def window_inputs() -> list[Any]:
             "window_frames",
             default=81,
             min=5,
-            max=241,
+            max=MAX_WINDOW_FRAMES,
             step=4,
             tooltip="Frames per window at most, 4n+1. 81 is what the model was trained on; fewer need less memory.",
         ),
@@ -67,6 +70,23 @@ def output_of(name: str, value: object, kind: type[T], node: str) -> T:
     if isinstance(value, kind):
         return value
     raise LongTalkError(name, expected=f"the output of {node}", actual=type(value).__name__, action=f"Connect {node}")
+
+
+def file_named(folder: str, name: Any) -> Path:
+    """The file of this name in one of ComfyUI's folders.
+
+    Raises:
+        LongTalkError: there is none.
+    """
+    found = folder_paths.get_full_path(folder, name) if isinstance(name, str) else None
+    if found is None:
+        raise LongTalkError(
+            "name",
+            expected=f"a file in models/{folder}, as the list shows them",
+            actual=shown(name),
+            action="Choose one of the list; press R to read the folders again",
+        )
+    return Path(found)
 
 
 def speakers_from(audio: Any, speakers: Speakers | None) -> Speakers:

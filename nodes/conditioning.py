@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,47 @@ import folder_paths
 from comfy_api.latest import io, ui
 
 from ..infinitetalk import conditioning_file
+from ..infinitetalk.errors import LongTalkError
 from ..infinitetalk.host.checks import check_clip_vision
-from .common import CATEGORY
+from ..infinitetalk.values import shown
+from .common import CATEGORY, file_named
 
 #: Folder name among the models and in the output folder.
 FOLDER = "conditioning"
+
+
+#: Of the name's last part; file systems take 255, and the counter and the suffix follow.
+NAME_BYTES = 200
+
+
+def _new_file(prefix: Any) -> Path:
+    """The next free name in output/conditioning for this prefix, which may hold subfolders and ComfyUI's %date%.
+
+    Raises:
+        LongTalkError: no name, or one that leads out of that folder.
+    """
+    root = folder_paths.get_output_directory()
+    inside = Path(root) / FOLDER
+    named = isinstance(prefix, str) and prefix.isprintable()
+    wanted = Path(os.path.normpath(inside / prefix.lstrip("/\\"))) if named else inside
+    parts = wanted.relative_to(inside).parts if inside in wanted.parents else ()
+    if not parts or max(len(part.encode()) for part in parts) > NAME_BYTES:
+        raise LongTalkError(
+            "filename_prefix",
+            expected=f"the name of a file inside output/{FOLDER}, up to {NAME_BYTES} letters",
+            actual=shown(prefix),
+            action="Enter a plain name, such as prompt or talks/prompt",
+        )
+    try:
+        folder, name, counter, _, _ = folder_paths.get_save_image_path(str(wanted.relative_to(root)), root)
+    except OSError as error:
+        raise LongTalkError(
+            "filename_prefix",
+            expected=f"folders that can be made inside output/{FOLDER}",
+            actual=f"{shown(prefix)} ({error.strerror})",
+            action="Enter another name",
+        ) from error
+    return Path(folder) / f"{name}_{counter:05}_.safetensors"
 
 
 class LongTalkSaveConditioning(io.ComfyNode):
@@ -42,10 +79,7 @@ class LongTalkSaveConditioning(io.ComfyNode):
     @classmethod
     def execute(cls, conditioning: Any, filename_prefix: str, clip_vision_output: Any = None) -> io.NodeOutput:
         check_clip_vision(clip_vision_output)
-        folder, name, counter, _, _ = folder_paths.get_save_image_path(
-            f"{FOLDER}/{filename_prefix}", folder_paths.get_output_directory()
-        )
-        path = Path(folder) / f"{name}_{counter:05}_.safetensors"
+        path = _new_file(filename_prefix)
         parts = None
         if clip_vision_output is not None:
             found = {part: getattr(clip_vision_output, part, None) for part in conditioning_file.CLIP_VISION_PARTS}
@@ -74,15 +108,16 @@ class LongTalkLoadConditioning(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, name: str) -> str:
-        path = Path(folder_paths.get_full_path_or_raise(FOLDER, name))
+        path = file_named(FOLDER, name)
         return f"{path}:{path.stat().st_mtime_ns}"
 
     @classmethod
     def execute(cls, name: str) -> io.NodeOutput:
-        conditioning, parts = conditioning_file.load(Path(folder_paths.get_full_path_or_raise(FOLDER, name)))
+        conditioning, parts = conditioning_file.load(file_named(FOLDER, name))
         vision = None
         if parts is not None:
             vision = comfy.clip_vision.Output()
             for part in conditioning_file.CLIP_VISION_PARTS:
                 vision[part] = parts.get(part)
+            check_clip_vision(vision, f"clip_vision_output in {name}")
         return io.NodeOutput(conditioning, vision)

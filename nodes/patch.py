@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import folder_paths
 from comfy_api.latest import io
 
 from ..infinitetalk.host.patch import load_patch
-from .common import CATEGORY
+from .common import CATEGORY, file_named
 
 FOLDER = "model_patches"
 
@@ -36,4 +34,4 @@ class LongTalkLoadPatch(io.ComfyNode):
 
     @classmethod
     def execute(cls, name: str) -> io.NodeOutput:
-        return io.NodeOutput(load_patch(Path(folder_paths.get_full_path_or_raise(FOLDER, name))))
+        return io.NodeOutput(load_patch(file_named(FOLDER, name)))

@@ -10,17 +10,19 @@ from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..audio.tracks import Track, track_from_audio
 from ..infinitetalk.errors import LongTalkError
+from ..infinitetalk.host.checks import SIZE_MAX, STEPS_MAX
 from ..infinitetalk.host.guider import make_guider
 from ..infinitetalk.host.noise import SeedNoise
 from ..infinitetalk.host.speech import encode_speech
 from ..infinitetalk.host.talk import KEEP_CHOICES, RESUME_CHOICES, Inputs, Result, talk
 from ..infinitetalk.plan.windows import plan_windows
 from ..infinitetalk.run.formats import CODECS, VideoFormat
+from ..infinitetalk.run.seeds import SEED_LIMIT
 from ..infinitetalk.speech import Speech
+from ..infinitetalk.values import check_choice, check_whole
 from .common import CATEGORY, SpeakersType, SpeechType, output_of, speakers_from, window_inputs
 from .speech import feature_input
 
-SIZE_MAX = 4096
 NO_IMAGES = "Turn on return_images to get the frames as an IMAGE batch (they need a lot of memory)."
 
 
@@ -146,11 +148,8 @@ def run_settings(resume: str, rerender_from: str, finished_runs: str) -> dict[st
     Raises:
         LongTalkError: a choice that does not exist.
     """
-    for name, value, choices in (("resume", resume, RESUME_CHOICES), ("finished_runs", finished_runs, KEEP_CHOICES)):
-        if value not in choices:
-            raise LongTalkError(
-                name, expected=" or ".join(choices), actual=repr(value), action="Choose one of these in the widget"
-            )
+    check_choice(resume, "resume", RESUME_CHOICES)
+    check_choice(finished_runs, "finished_runs", KEEP_CHOICES)
     return {
         "start_over": resume == RESUME_CHOICES[1],
         "rerender_from": rerender_from,
@@ -260,6 +259,11 @@ class LongTalkSampler(io.ComfyNode):
     ) -> io.NodeOutput:
         guider = make_guider(model, positive, negative, cfg, audio_cfg)
         speakers = speakers_from(audio, speakers)
+        # KSampler takes the first of its list for a name it does not know.
+        check_choice(sampler_name, "sampler_name", comfy.samplers.KSampler.SAMPLERS)
+        check_choice(scheduler, "scheduler", comfy.samplers.KSampler.SCHEDULERS)
+        steps = check_whole(steps, "steps", 1, STEPS_MAX)
+        seed = check_whole(seed, "seed", 0, SEED_LIMIT - 1)
         schedule = comfy.samplers.KSampler(
             model, steps=steps, device=model.load_device, sampler=sampler_name, scheduler=scheduler
         )

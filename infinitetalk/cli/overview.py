@@ -12,10 +12,10 @@ from typing import Any
 from ..errors import LongTalkError
 from ..plan.report import clock
 from ..plan.windows import FPS
-from ..run.chains import FRAMES_LIMIT, Windows, read_windows, require_file, shown_key
+from ..run.chains import Windows, read_windows, require_file, shown_key
 from ..run.files import PART_SUFFIX, DamagedFileError, read_json
 from ..run.formats import CODECS, VideoFormat
-from ..run.run_folder import FORMAT, RunFolder, run_names, run_path
+from ..run.run_folder import FORMAT, FRAMES_LIMIT, RunFolder, run_names, run_path
 
 DAMAGED = "damaged manifest"
 NO_MANIFEST = "no manifest"

@@ -6,19 +6,44 @@ import logging
 from typing import Any
 
 import comfy.model_base
+import comfy.model_patcher
 import torch
 
 from ..errors import LongTalkError
+from ..tensors import described, is_finite, is_plain
+from ..values import as_whole, shown
+from .prompts import LATENT_CHANNELS, check_clip_vision, check_text
+
+__all__ = [
+    "LATENT_CHANNELS",
+    "VAE_SPATIAL",
+    "check_clip_vision",
+    "check_guider",
+    "check_image",
+    "check_latents",
+    "check_model",
+    "check_noise",
+    "check_sampler",
+    "check_sigmas",
+    "check_text",
+    "check_vae",
+    "snapped_size",
+]
 
 log = logging.getLogger(__name__)
 
-TEXT_WIDTH = 4096
-CLIP_VISION_WIDTH = 1280
-LATENT_CHANNELS = 16
 SIZE_STEP = 16
+SIZE_MAX = 4096
 VAE_SPATIAL = 8
 #: Input channels of an image-to-video model: noise, mask and image.
 I2V_CHANNELS = 36
+#: As many steps as the widget of the sampler allows.
+STEPS_MAX = 10_000
+#: WAN is a flow model: a sigma is the share of noise, 1 at most. Nodes that scale a schedule pass it a little; those of
+#: other model families begin at 14 or 80.
+SIGMA_MAX = 2.0
+#: Pixels are 0 to 1, and interpolation overshoots a little.
+PIXELS = (-1.0, 2.0)
 
 
 def check_model(model: Any) -> None:
@@ -30,7 +55,7 @@ def check_model(model: Any) -> None:
     expected = "a WAN 2.1 image-to-video model (wan2.1_i2v_480p_14B or wan2.1_i2v_720p_14B)"
     action = "Load it with Load Diffusion Model (or a GGUF loader) and connect it to 'model'"
     inner = getattr(model, "model", None)
-    if not isinstance(inner, comfy.model_base.WAN21):
+    if not isinstance(inner, comfy.model_base.WAN21) or not isinstance(model, comfy.model_patcher.ModelPatcher):
         actual = "nothing" if model is None else type(inner if inner is not None else model).__name__
         raise LongTalkError("model", expected=expected, actual=actual, action=action)
     channels = inner.diffusion_model.patch_embedding.weight.shape[1]
@@ -58,9 +83,14 @@ def check_vae(vae: Any) -> None:
         LongTalkError
     """
     channels = getattr(vae, "latent_channels", None)
-    scale = vae.spacial_compression_encode() if channels is not None else None
-    if channels != LATENT_CHANNELS or scale != VAE_SPATIAL or getattr(vae, "latent_dim", None) != 3:
-        actual = "nothing" if vae is None else f"a VAE with {channels} channels and scale {scale}"
+    compression = getattr(vae, "spacial_compression_encode", None)
+    scale = compression() if callable(compression) and not isinstance(vae, type) else None
+    found = channels, scale, getattr(vae, "latent_dim", None)
+    works = all(callable(getattr(vae, name, None)) for name in ("encode", "decode"))
+    if found != (LATENT_CHANNELS, VAE_SPATIAL, 3) or not works:
+        actual = f"a VAE with {channels} channels and scale {scale}"
+        if channels is None:
+            actual = "nothing" if vae is None else f"a {type(vae).__name__}"
         if channels == 48:
             actual += " (that is wan2.2_vae)"
         raise LongTalkError(
@@ -71,52 +101,15 @@ def check_vae(vae: Any) -> None:
         )
 
 
-def check_text(conditioning: Any, name: str) -> None:
-    """Text conditioning must come from umt5-xxl (4096 wide).
-
-    Args:
-        conditioning: CONDITIONING, or a guider's converted list of dictionaries.
-
-    Raises:
-        LongTalkError
-    """
-    action = "Load umt5_xxl with Load CLIP (type wan) and connect its CLIP Text Encode"
-    expected = f"text conditioning {TEXT_WIDTH} wide, from umt5-xxl"
-    if not conditioning:
-        raise LongTalkError(name, expected=expected, actual="nothing", action=action)
-    for entry in conditioning:
-        text = entry.get("cross_attn") if isinstance(entry, dict) else entry[0]
-        if text is not None and text.shape[-1] != TEXT_WIDTH:
-            raise LongTalkError(name, expected=expected, actual=f"{text.shape[-1]} wide", action=action)
-
-
-def check_clip_vision(output: Any, name: str = "clip_vision_output") -> None:
-    """CLIP vision must be clip_vision_h (1280 wide). None is fine: the model also runs without.
-
-    Raises:
-        LongTalkError
-    """
-    if output is None:
-        return
-    hidden = getattr(output, "penultimate_hidden_states", None)
-    if not isinstance(hidden, torch.Tensor) or hidden.shape[-1] != CLIP_VISION_WIDTH:
-        actual = f"{hidden.shape[-1]} wide" if isinstance(hidden, torch.Tensor) else "no hidden states"
-        raise LongTalkError(
-            name,
-            expected=f"hidden states {CLIP_VISION_WIDTH} wide, from clip_vision_h",
-            actual=actual,
-            action="Load clip_vision_h.safetensors with Load CLIP Vision",
-        )
-
-
 def check_image(image: Any, name: str = "image") -> torch.Tensor:
-    """One reference image ``[1, H, W, 3]``, from an IMAGE of any batch and channel count.
+    """One reference image, float32 ``[1, H, W, 3]``, from an IMAGE of any batch and with or without transparency.
 
     Raises:
         LongTalkError
     """
-    if not isinstance(image, torch.Tensor) or image.ndim != 4 or 0 in image.shape or image.shape[-1] < 3:
-        actual = str(tuple(image.shape)) if isinstance(image, torch.Tensor) else type(image).__name__
+    good = is_plain(image) and image.is_floating_point() and image.ndim == 4 and 0 not in image.shape
+    if not good or image.shape[-1] not in (3, 4):
+        actual = str(tuple(image.shape)) if good else type(image).__name__ if image is None else described(image)
         raise LongTalkError(
             name, expected="an image [1, H, W, 3]", actual=actual, action="Connect the output of Load Image"
         )
@@ -127,29 +120,161 @@ def check_image(image: Any, name: str = "image") -> torch.Tensor:
             actual=f"a batch of {image.shape[0]}",
             action="Pick one with Get Image from Batch",
         )
-    if not bool(torch.isfinite(image).all()):
+    image = image[..., :3].float()
+    if not is_finite(image):
         raise LongTalkError(
             name, expected="finite pixels", actual="NaN or infinite values", action="Check the node that made the image"
         )
-    return image[..., :3]
+    low, high = (float(value) for value in image.aminmax())
+    if low < PIXELS[0] or high > PIXELS[1]:
+        raise LongTalkError(
+            name,
+            expected="pixels from 0 to 1",
+            actual=f"values from {low:g} to {high:g}",
+            action="Scale them (an image of 0 to 255 divided by 255), or clamp an HDR image",
+        )
+    return image
 
 
 def snapped_size(width: int, height: int) -> tuple[int, int, str | None]:
     """Width and height as multiples of 16, and a notice when they had to change.
 
     Raises:
-        LongTalkError: smaller than 16.
+        LongTalkError: no whole numbers, smaller than 16, larger than 4096.
     """
-    snapped = tuple(max(1, round(size / SIZE_STEP)) * SIZE_STEP for size in (width, height))
-    if min(width, height) < SIZE_STEP:
+    sides = [as_whole(side) for side in (width, height)]
+    found = [side for side in sides if side is not None and SIZE_STEP <= side <= SIZE_MAX]
+    if len(found) < 2:
         raise LongTalkError(
             "size",
-            expected=f"at least {SIZE_STEP}x{SIZE_STEP}",
-            actual=f"{width}x{height}",
+            expected=f"whole numbers from {SIZE_STEP}x{SIZE_STEP} to {SIZE_MAX}x{SIZE_MAX}",
+            actual=f"{shown(width)}x{shown(height)}",
             action="Use 832x480, 480x832, 1280x720 or 720x1280",
         )
-    if snapped == (width, height):
-        return width, height, None
-    notice = f"size {width}x{height} is not a multiple of {SIZE_STEP}: made {snapped[0]}x{snapped[1]}"
+    snapped = [round(side / SIZE_STEP) * SIZE_STEP for side in found]
+    if snapped == found:
+        return found[0], found[1], None
+    notice = f"size {found[0]}x{found[1]} is not a multiple of {SIZE_STEP}: made {snapped[0]}x{snapped[1]}"
     log.warning(notice)
     return snapped[0], snapped[1], notice
+
+
+def check_sigmas(sigmas: Any) -> torch.Tensor:
+    """A noise schedule that falls, as float32 ``[steps + 1]``.
+
+    Raises:
+        LongTalkError: not a schedule, no step, too many, rising, of another model family, or ending in pure noise.
+    """
+    if not is_plain(sigmas) or not sigmas.is_floating_point() or sigmas.ndim != 1:
+        raise LongTalkError(
+            "sigmas",
+            expected="a list of sigmas",
+            actual=described(sigmas),
+            action="Connect a scheduler node (BasicScheduler) with the same model",
+        )
+    steps = max(0, sigmas.numel() - 1)
+    if not 1 <= steps <= STEPS_MAX:
+        raise LongTalkError(
+            "sigmas",
+            expected="at least one step" if steps < 1 else f"at most {STEPS_MAX} steps",
+            actual=f"{steps} steps",
+            action="Raise the steps, or denoise above 0" if steps < 1 else "Lower the steps",
+        )
+    sigmas = sigmas.float()
+    first, last = float(sigmas[0]), float(sigmas[-1])
+    if not is_finite(sigmas) or bool((sigmas < 0).any()) or first > SIGMA_MAX:
+        raise LongTalkError(
+            "sigmas",
+            expected="shares of noise from 1 (nothing but noise) down to 0, as WAN takes them",
+            actual=f"values such as {float(sigmas.min()):g} and {float(sigmas.max()):g}",
+            action="Choose another scheduler or more steps, and connect the same model to its node",
+        )
+    if bool((sigmas.diff() > 0).any()) or not last < min(first, 1.0):
+        raise LongTalkError(
+            "sigmas",
+            expected="a falling schedule that ends below 1",
+            actual=f"one from {first:g} to {last:g} that rises or never falls",
+            action="Connect a scheduler node, and remove nodes that flip the sigmas",
+        )
+    return sigmas
+
+
+def check_sampler(sampler: Any) -> None:
+    """A SAMPLER: something that samples.
+
+    Raises:
+        LongTalkError
+    """
+    works = callable(getattr(sampler, "sample", None)) and not isinstance(sampler, type)
+    options = getattr(sampler, "extra_options", {})
+    if not works or not callable(getattr(sampler, "sampler_function", callable)) or not isinstance(options, dict):
+        raise LongTalkError(
+            "sampler",
+            expected="a SAMPLER",
+            actual=described(sampler),
+            action="Connect KSamplerSelect or another sampler node",
+        )
+
+
+def check_noise(noise: Any) -> None:
+    """A NOISE: something that makes noise, with a whole number as its seed if it has one.
+
+    Raises:
+        LongTalkError
+    """
+    seed = getattr(noise, "seed", None)
+    works = callable(getattr(noise, "generate_noise", None)) and not isinstance(noise, type)
+    whole = int(seed) if isinstance(seed, bool) else as_whole(seed)
+    if not works or not (seed is None or (whole is not None and -(2**63) <= whole < 2**64)):
+        raise LongTalkError(
+            "noise",
+            expected="a NOISE, with a whole number of 64 bits as its seed",
+            actual=f"one with the seed {shown(seed)}" if works else described(noise),
+            action="Connect RandomNoise",
+        )
+
+
+def check_latents(latents: Any, shape: tuple[int, ...], name: str, *, finite: bool = True) -> torch.Tensor:
+    """What a NOISE or a SAMPLER gives back: floats of the window's shape.
+
+    Args:
+        finite: refuse NaN and infinity, too. Not for what a model computed: that is tried again in other ways first.
+
+    Raises:
+        LongTalkError
+    """
+    if not is_plain(latents) or not latents.is_floating_point() or tuple(latents.shape) != tuple(shape):
+        raise LongTalkError(
+            name,
+            expected=f"float values of shape {list(shape)} from it",
+            actual=described(latents),
+            action=f"Connect another node to '{name}'; this one was made for pictures or for another model",
+        )
+    if finite and not is_finite(latents):
+        raise LongTalkError(
+            name,
+            expected="finite values from it",
+            actual="NaN or infinity",
+            action=f"Connect another node to '{name}', or change its settings",
+        )
+    return latents
+
+
+def check_guider(guider: Any) -> None:
+    """A GUIDER over a WAN model with prompts that fit it.
+
+    Raises:
+        LongTalkError
+    """
+    conds = getattr(guider, "original_conds", None)
+    works = callable(getattr(guider, "sample", None)) and not isinstance(guider, type)
+    if not works or not isinstance(conds, dict) or "positive" not in conds or not hasattr(guider, "model_options"):
+        raise LongTalkError(
+            "guider",
+            expected="a GUIDER with its prompts",
+            actual=described(guider),
+            action="Connect Audio Guider (LongTalk), CFGGuider or BasicGuider",
+        )
+    check_model(getattr(guider, "model_patcher", None))
+    for name, entries in conds.items():
+        check_text(entries, str(name))

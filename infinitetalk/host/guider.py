@@ -8,8 +8,12 @@ from typing import Any
 import comfy.samplers
 import torch
 
+from ..values import check_number
 from .audio_patch import AUDIO_ON
 from .checks import check_model, check_text
+
+#: The range of both scales' widgets ends here.
+CFG_MAX = 100.0
 
 
 class AudioGuider(comfy.samplers.CFGGuider):
@@ -69,8 +73,10 @@ def make_guider(model: Any, positive: Any, negative: Any, cfg: float, audio_cfg:
     """A guider over ``model`` with the two prompts and the two scales.
 
     Raises:
-        LongTalkError: not a WAN 2.1 image-to-video model, or prompts of another text encoder.
+        LongTalkError: not a WAN 2.1 image-to-video model, prompts of another text encoder, scales out of range.
     """
+    cfg = check_number(cfg, "cfg", 0.0, CFG_MAX)
+    audio_cfg = check_number(audio_cfg, "audio_cfg", 0.0, CFG_MAX)
     check_model(model)
     check_text(positive, "positive")
     check_text(negative, "negative")

@@ -9,6 +9,7 @@ from typing import Any
 import comfy.model_management
 import comfy.model_patcher
 import comfy.ops
+from torch import nn
 
 from ..errors import LongTalkError
 from ..model.audio_attention import InfiniteTalkModel
@@ -24,13 +25,14 @@ def load_patch(path: Path) -> Any:
         LongTalkError: see :func:`~..model.checkpoint.read_patch`.
     """
     file = read_patch(path)
+    sizes = file.sizes
     offload = comfy.model_management.unet_offload_device()
     model = InfiniteTalkModel(
-        file.width,
-        file.layers,
-        intermediate=file.intermediate,
-        tokens=file.tokens,
-        audio_width=file.audio_width,
+        sizes.width,
+        sizes.layers,
+        intermediate=sizes.intermediate,
+        tokens=sizes.tokens,
+        audio_width=sizes.audio_width,
         device=offload,
         dtype=file.dtype,
         operations=comfy.ops.manual_cast,
@@ -39,8 +41,24 @@ def load_patch(path: Path) -> Any:
         model, load_device=comfy.model_management.get_torch_device(), offload_device=offload
     )
     model.load_state_dict(file.weights, assign=patcher.is_dynamic())
-    log.info("%s: InfiniteTalk, width %d, %d blocks, %s", path.name, file.width, file.layers, file.dtype)
+    log.info("%s: InfiniteTalk, width %d, %d blocks, %s", path.name, sizes.width, sizes.layers, file.dtype)
     return patcher
+
+
+def _width_of(net: Any) -> int | None:
+    """Hidden size of an InfiniteTalk model, ours or core's; None for anything else."""
+    blocks = getattr(net, "blocks", None)
+    if not isinstance(getattr(net, "audio_proj", None), nn.Module) or not isinstance(blocks, nn.ModuleList):
+        return None
+    widths = {_block_width(block) for block in blocks}
+    return widths.pop() if len(widths) == 1 else None
+
+
+def _block_width(block: Any) -> int | None:
+    norm = getattr(block, "norm_x", None)
+    if not isinstance(norm, nn.LayerNorm) or not hasattr(block, "audio_cross_attn"):
+        return None
+    return int(norm.normalized_shape[0])
 
 
 def check_patch(patch: Any, model: Any) -> None:
@@ -53,14 +71,14 @@ def check_patch(patch: Any, model: Any) -> None:
     Raises:
         LongTalkError
     """
-    net = getattr(patch, "model", None)
-    if net is None or not hasattr(net, "audio_proj") or not hasattr(net, "blocks"):
+    net: Any = getattr(patch, "model", None)
+    width = _width_of(net)
+    if width is None:
         actual = "nothing" if patch is None else f"a {type(net if net is not None else patch).__name__}"
         raise LongTalkError(
             "model_patch", expected=WANTED, actual=actual, action="Load it with Load InfiniteTalk Patch (LongTalk)"
         )
     diffusion = model.model.diffusion_model
-    width = net.blocks[0].norm_x.weight.shape[0]
     if width != diffusion.dim:
         raise LongTalkError(
             "model_patch",
@@ -74,4 +92,11 @@ def check_patch(patch: Any, model: Any) -> None:
             expected=f"{len(diffusion.blocks)} blocks, as the model has",
             actual=str(len(net.blocks)),
             action="Load the InfiniteTalk file made for this model",
+        )
+    if not isinstance(patch, comfy.model_patcher.ModelPatcher):
+        raise LongTalkError(
+            "model_patch",
+            expected="a MODEL_PATCH, which ComfyUI loads and offloads",
+            actual=f"a {type(patch).__name__} around one",
+            action="Load it with Load InfiniteTalk Patch (LongTalk)",
         )

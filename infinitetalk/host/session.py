@@ -26,7 +26,6 @@ from ..run.report import windows_report
 from ..run.run_folder import RunFolder, WindowRecord, run_names, window_keys
 from ..run.seeds import parse_rerender, window_seeds
 from ..run.soundtrack import Soundtrack, write_sound
-from ..run.window_stats import WindowStats
 from ..speech import Speech
 from .checks import check_image
 from .events import RunEvents, check_interrupt
@@ -152,9 +151,10 @@ class Session:
         width, height = self._size
         images = _Images(self._plan.frames, width, height) if self._inputs.return_images else None
         video = self.folder.finished_video(self._keys[-1])
-        records: Sequence[WindowRecord] = ()
-        kept = 0
+        records: Sequence[WindowRecord]
         if video is not None:
+            records = self.folder.records(self._keys)
+            kept = len(records)
             self._notes.append("this video was finished before; nothing had to be made")
             if images is not None:
                 images.add_files([video.path])
@@ -164,14 +164,14 @@ class Session:
             self._describe_start(kept)
             self._write_manifest()
             if kept:
-                self._notes.append(f"windows 1 to {kept} were finished before and are kept")
+                which = f"windows 1 to {kept} were" if kept > 1 else "window 1 was"
+                self._notes.append(f"{which} finished before and kept")
                 if images is not None:
                     images.add_files(self._segments(records))
                     self._notes.append("images: those of windows made before are read from their files, as encoded")
             if start is not None:
                 records = [*records, *self._render(records, start, images)]
             video = self._join(records)
-        if records:
             self.folder.write_report(self._report(video, records, kept, whole=True))
         if not self._inputs.keep_windows:
             self.folder.discard_windows()
@@ -188,8 +188,6 @@ class Session:
         start: Start | None = None
         while records:
             try:
-                for record in records:
-                    WindowStats.from_json(record.stats)
                 start = self._continue_from(records[-1])
                 break
             except (DamagedFileError, ValueError) as error:

@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 import comfy.model_management
+import comfy.model_patcher
 import torch
 
 from ...audio.features import RATE_HZ, FeatureMode, check_encoder, feature_mode, speech_features
@@ -13,6 +14,7 @@ from ...audio.tracks import mono, normalize_loudness
 from ..errors import LongTalkError
 from ..run.fingerprint import fingerprint, weights_fingerprint
 from ..speech import Speakers, Speech
+from ..values import check_flag
 from .events import check_interrupt
 
 log = logging.getLogger(__name__)
@@ -42,6 +44,26 @@ def _check_complete(model: torch.nn.Module) -> None:
         )
 
 
+def _checked_model(audio_encoder: Any) -> torch.nn.Module:
+    """The wav2vec2 inside an AUDIO_ENCODER, complete, and with what ComfyUI loads it by."""
+    model: Any = getattr(audio_encoder, "model", None)
+    if model is not None:
+        check_encoder(model)
+    patcher = getattr(audio_encoder, "patcher", None)
+    device = getattr(audio_encoder, "load_device", None)
+    loadable = isinstance(patcher, comfy.model_patcher.ModelPatcher) and isinstance(device, torch.device)
+    if model is None or not loadable:
+        raise LongTalkError(
+            "audio_encoder",
+            expected="wav2vec2-chinese-base",
+            actual="nothing" if audio_encoder is None else type(audio_encoder).__name__,
+            action="Load wav2vec2-chinese-base_fp16.safetensors with Load Audio Encoder and connect it",
+        )
+    _check_complete(model)
+    checked: torch.nn.Module = model
+    return checked
+
+
 def encode_speech(
     audio_encoder: Any,
     speakers: Speakers,
@@ -57,19 +79,11 @@ def encode_speech(
         normalize: bring each track to -23 LUFS for the encoder; the sound in the video stays as it is.
 
     Raises:
-        LongTalkError: no encoder, or not wav2vec2-base.
+        LongTalkError: no encoder, or not wav2vec2-base; an unknown mode.
     """
-    model = getattr(audio_encoder, "model", None)
-    if model is None:
-        raise LongTalkError(
-            "audio_encoder",
-            expected="wav2vec2-chinese-base",
-            actual="nothing" if audio_encoder is None else type(audio_encoder).__name__,
-            action="Load wav2vec2-chinese-base_fp16.safetensors with Load Audio Encoder and connect it",
-        )
-    check_encoder(model)
-    _check_complete(model)
     mode = feature_mode(mode)
+    normalize = check_flag(normalize, "normalize_loudness")
+    model = _checked_model(audio_encoder)
     comfy.model_management.load_model_gpu(audio_encoder.patcher)
     notes = list(speakers.arrangement.notes)
     features = []

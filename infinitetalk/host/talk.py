@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +12,30 @@ import folder_paths
 import torch
 
 from ...audio.tracks import Track
-from ..errors import LongTalkError
 from ..plan.windows import FPS, Plan
 from ..run.formats import VideoFormat
 from ..run.seeds import parse_rerender
 from ..run.soundtrack import Soundtrack
 from ..speech import Speech
-from .checks import check_clip_vision, check_image, check_model, check_text, check_vae, snapped_size
+from ..values import check_flag, check_number
+from .checks import (
+    check_clip_vision,
+    check_guider,
+    check_image,
+    check_noise,
+    check_sampler,
+    check_sigmas,
+    check_vae,
+    snapped_size,
+)
 from .memory import twice
 from .patch import check_patch
 from .session import Result, Session
 
 log = logging.getLogger(__name__)
 
+#: The range of audio_scale's widget, both ways.
+SCALE_MAX = 10.0
 RESUME_CHOICES = ("auto", "start over")
 KEEP_CHOICES = ("keep", "video only")
 
@@ -64,30 +75,23 @@ def runs_root() -> Path:
     return Path(folder_paths.get_output_directory()) / "longtalk"
 
 
-def _check(inputs: Inputs) -> None:
-    """Refuse wrong files before anything is loaded or encoded.
+def _checked(inputs: Inputs) -> Inputs:
+    """Refuse what is wrong before anything is loaded or encoded; the sigmas come back in float32.
 
     Raises:
         LongTalkError
     """
-    model = inputs.guider.model_patcher
-    check_model(model)
-    check_patch(inputs.model_patch, model)
+    check_guider(inputs.guider)
+    check_patch(inputs.model_patch, inputs.guider.model_patcher)
     check_vae(inputs.vae)
     check_image(inputs.image)
     check_clip_vision(inputs.clip_vision)
-    for name, entries in inputs.guider.original_conds.items():
-        check_text(entries, name)
-        for entry in entries:
-            check_clip_vision(entry.get("clip_vision_output"), f"clip_vision_output in {name}")
-    if inputs.sigmas.numel() < 2:
-        raise LongTalkError(
-            "sigmas",
-            expected="at least one step",
-            actual=f"{max(0, inputs.sigmas.numel() - 1)} steps",
-            action="Raise the steps, or denoise above 0",
-        )
+    check_noise(inputs.noise)
+    check_sampler(inputs.sampler)
+    check_number(inputs.audio_scale, "audio_scale", -SCALE_MAX, SCALE_MAX)
+    check_flag(inputs.return_images, "return_images")
     parse_rerender(inputs.rerender_from, len(inputs.plan.windows))
+    return replace(inputs, sigmas=check_sigmas(inputs.sigmas))
 
 
 def _sound(track: Track, plan: Plan, notes: list[str]) -> Soundtrack:
@@ -106,7 +110,7 @@ def talk(inputs: Inputs) -> Result:
         LongTalkError: an input cannot work; raised before the speech is encoded, let alone a model loaded. Also what
             stops a run on its way (memory, disk, a broken picture); the windows finished by then are kept.
     """
-    _check(inputs)
+    inputs = _checked(inputs)
     width, height, notice = snapped_size(inputs.width, inputs.height)
     speech = twice("the speech features", inputs.speech)
     notes = [*speech.notes, *([notice] if notice else [])]

@@ -19,7 +19,7 @@ from ..model.speakers import token_masks
 from ..plan.windows import Plan, Window
 from ..run.loop import Carry, Fallbacks, Rendered
 from .audio_patch import AudioPatch, PinnedLatents, SpeakerMapPatch
-from .checks import LATENT_CHANNELS, VAE_SPATIAL
+from .checks import LATENT_CHANNELS, VAE_SPATIAL, check_latents
 from .events import RunEvents
 from .guider import needs_silence
 from .memory import KeepMoreFree, free_everything, is_out_of_memory
@@ -193,7 +193,7 @@ class WanFamily:
             device=comfy.model_management.intermediate_device(),
         )
         samples = self._guider.sample(
-            self._noise.generate(window.index, empty),
+            check_latents(self._noise.generate(window.index, empty), empty.shape, "noise"),
             empty,
             self._sampler,
             self._sigmas,
@@ -201,7 +201,7 @@ class WanFamily:
             disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
             seed=self._noise.seed(window.index),
         )
-        samples = samples.to(empty.device)
+        samples = check_latents(samples, empty.shape, "sampler", finite=False).to(empty.device)
         return torch.cat([pinned.to(samples), samples[:, :, pinned.shape[2] :]], dim=2)
 
     def _set_audio(self, window: Window) -> None:

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from ...audio.features import LAYERS as AUDIO_LAYERS
 from ...audio.features import WIDTH as AUDIO_WIDTH
 from ..errors import LongTalkError
+from ..tensor_file import open_tensors
+from ..tensors import described, is_finite
 from .audio_attention import AUDIO_HEADS
 from .audio_projection import AUDIO_WINDOW, LATER_WINDOW
 
@@ -22,11 +22,16 @@ log = logging.getLogger(__name__)
 
 WANTED = "an InfiniteTalk patch (wan2.1_infiniteTalk_single_fp16.safetensors or ..._multi_fp16.safetensors)"
 PREFIXES = ("model.diffusion_model.", "diffusion_model.")
+PRECISIONS = (torch.float32, torch.float16, torch.bfloat16)
 FP8_DTYPES = (torch.float8_e4m3fn, torch.float8_e5m2)
+#: How the names of scaled fp8's factors end.
+SCALES = ("scale_weight", "weight_scale")
+PER_FRAME = AUDIO_LAYERS * AUDIO_WIDTH
 
+#: Up to 1000 blocks, 25 times those of the 14B model: the number says how many are built.
 _OURS = re.compile(
     r"audio_proj\.(proj1|proj1_vf|proj2|proj3|norm)\.(weight|bias)"
-    r"|blocks\.(\d+)\.(audio_cross_attn\.(q_linear|kv_linear|proj)|norm_x)\.(weight|bias)"
+    r"|blocks\.(0|[1-9][0-9]{0,2})\.(audio_cross_attn\.(q_linear|kv_linear|proj)|norm_x)\.(weight|bias)"
 )
 
 #: Key fragments that tell what a file is, most telling first, and where it belongs.
@@ -44,134 +49,188 @@ _KINDS = (
 )
 
 
+def _kind_of(keys: list[str]) -> tuple[str, str]:
+    for fragments, kind, action in _KINDS:
+        if any(fragment in key for key in keys for fragment in fragments):
+            return kind, action
+    such_as = ", ".join(key[:60] for key in keys[:3]) or "none"
+    return f"an unknown file with keys such as {such_as}", "Choose the InfiniteTalk file"
+
+
 @dataclass(frozen=True)
-class PatchFile:
-    """An InfiniteTalk file in memory.
+class PatchSizes:
+    """What the shapes of a file say about its model.
 
     Attributes:
-        weights: by the names of :class:`~.audio_attention.InfiniteTalkModel`.
         width: hidden size of the diffusion model it was made for.
         layers: its transformer blocks.
-        dtype: of the weights.
+        intermediate, tokens, audio_width: see :class:`~.audio_projection.AudioProjection`.
     """
 
-    weights: dict[str, torch.Tensor]
     width: int
     layers: int
     intermediate: int
     tokens: int
     audio_width: int
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of every weight of the model, by name."""
+        linears = {
+            "audio_proj.proj1": (self.intermediate, AUDIO_WINDOW * PER_FRAME),
+            "audio_proj.proj1_vf": (self.intermediate, LATER_WINDOW * PER_FRAME),
+            "audio_proj.proj2": (self.intermediate, self.intermediate),
+            "audio_proj.proj3": (self.tokens * self.audio_width, self.intermediate),
+        }
+        norms = {"audio_proj.norm": self.audio_width}
+        for block in range(self.layers):
+            linears[f"blocks.{block}.audio_cross_attn.q_linear"] = (self.width, self.width)
+            linears[f"blocks.{block}.audio_cross_attn.kv_linear"] = (2 * self.width, self.audio_width)
+            linears[f"blocks.{block}.audio_cross_attn.proj"] = (self.width, self.width)
+            norms[f"blocks.{block}.norm_x"] = self.width
+        out: dict[str, tuple[int, ...]] = {}
+        for name, shape in linears.items():
+            out[f"{name}.weight"], out[f"{name}.bias"] = shape, shape[:1]
+        for name, width in norms.items():
+            out[f"{name}.weight"] = out[f"{name}.bias"] = (width,)
+        return out
+
+
+@dataclass(frozen=True)
+class PatchFile:
+    """An InfiniteTalk file in memory.
+
+    Attributes:
+        weights: by the names of :class:`~.audio_attention.InfiniteTalkModel`, all of them, finite.
+        dtype: of the weights.
+    """
+
+    weights: dict[str, torch.Tensor]
+    sizes: PatchSizes
     dtype: torch.dtype
 
 
-def _kind_of(keys: list[str]) -> tuple[str, str]:
-    for fragments, kind, action in _KINDS:
-        if any(fragment in key for key in keys for fragment in fragments):
-            return kind, action
-    return f"an unknown file with keys such as {', '.join(keys[:3]) or 'none'}", "Choose the InfiniteTalk file"
-
-
-def _read(path: Path) -> dict[str, torch.Tensor]:
-    with path.open("rb") as file:
-        head = file.read(8)
-    if head[:4] == b"GGUF":
+def _size(name: str, shapes: Mapping[str, tuple[int, ...]], weight: str, dimensions: int) -> int:
+    """The first dimension of a weight, which must be there and have some."""
+    shape = shapes.get(weight)
+    if shape is None or len(shape) != dimensions or 0 in shape:
         raise LongTalkError(
-            path.name,
-            expected=WANTED,
-            actual="a GGUF file",
-            action="Choose the safetensors file; GGUF patches are not supported by this version",
+            name,
+            expected=f"all InfiniteTalk weights, {weight} with {dimensions} dimension(s)",
+            actual="none of that name" if shape is None else f"one of shape {list(shape)}",
+            action="Download the file again",
         )
-    if head[:2] in (b"PK", b"\x80\x02"):
+    return shape[0]
+
+
+def _sizes(name: str, shapes: Mapping[str, tuple[int, ...]]) -> PatchSizes:
+    """What model the shapes are for; every shape is the one that model needs.
+
+    Only then is memory reserved by them: together the weights are then as large as the file.
+    """
+    blocks = {int(match[3]) for weight in shapes if (match := _OURS.fullmatch(weight)) and match[3]}
+    if not blocks:
         raise LongTalkError(
-            path.name,
-            expected=WANTED,
-            actual="a pickled PyTorch file, which could run code",
-            action="Choose the safetensors file",
+            name, expected="all InfiniteTalk weights", actual="no transformer blocks", action="Download the file again"
         )
-    try:
-        return load_file(str(path))
-    except (SafetensorError, ValueError, OSError) as error:
+    audio_width = _size(name, shapes, "audio_proj.norm.weight", 1)
+    sizes = PatchSizes(
+        width=_size(name, shapes, f"blocks.{min(blocks)}.norm_x.weight", 1),
+        layers=max(blocks) + 1,
+        intermediate=_size(name, shapes, "audio_proj.proj1.weight", 2),
+        tokens=_size(name, shapes, "audio_proj.proj3.weight", 2) // audio_width,
+        audio_width=audio_width,
+    )
+    wanted = sizes.shapes()
+    missing = [weight for weight in wanted if weight not in shapes]
+    if missing:
         raise LongTalkError(
-            path.name,
-            expected=WANTED,
-            actual=f"a file that is not valid safetensors ({error})",
-            action="Download it again; the download may have been cut off",
-        ) from error
+            name,
+            expected="all InfiniteTalk weights",
+            actual=f"{len(missing)} missing, such as {missing[0]}",
+            action="Download the file again",
+        )
+    if sizes.width % AUDIO_HEADS:
+        raise LongTalkError(
+            name,
+            expected=f"a hidden size divisible by {AUDIO_HEADS}",
+            actual=str(sizes.width),
+            action="Choose another InfiniteTalk file",
+        )
+    for weight, shape in wanted.items():
+        if shapes[weight] != shape:
+            raise LongTalkError(
+                name,
+                expected=f"{weight} of shape {list(shape)}",
+                actual=str(list(shapes[weight])),
+                action="Choose an InfiniteTalk or MultiTalk file made for wav2vec2-base features",
+            )
+    return sizes
 
 
-def _dequantised(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Scaled fp8 (``X.weight`` in float8 times ``X.scale_weight``) as float16; other tensors as they are."""
-    out: dict[str, torch.Tensor] = {}
-    for key, tensor in weights.items():
-        if tensor.dtype in FP8_DTYPES:
-            scale = weights.get(key.removesuffix("weight") + "scale_weight")
-            tensor = tensor.float() if scale is None else tensor.float() * scale.float()
-            tensor = tensor.half()
-        out[key] = tensor
-    return out
+def _scale_name(weight: str, known: Mapping[str, object]) -> str | None:
+    """The name of a scaled fp8 weight's factor, of which there are two conventions."""
+    stem = weight.removesuffix("weight")
+    return next((stem + end for end in SCALES if stem != weight and stem + end in known), None)
+
+
+def _expanded(name: str, weight: str, tensor: torch.Tensor, scale: torch.Tensor | None) -> torch.Tensor:
+    """Float8 times its factor as float16; other precisions as they are.
+
+    Raises:
+        LongTalkError: other kinds of numbers, a factor of another shape, NaN or infinite values.
+    """
+    if tensor.dtype in FP8_DTYPES:
+        tensor = tensor.float()
+        if scale is not None:
+            if scale.numel() != 1 and scale.shape != (tensor.shape[0], 1):
+                raise LongTalkError(
+                    name,
+                    expected=f"one factor for {weight}, or one per row",
+                    actual=described(scale),
+                    action="Choose the fp16 file, or download this one again",
+                )
+            tensor = tensor * scale.float()
+        tensor = tensor.half()
+    if tensor.dtype not in PRECISIONS:
+        raise LongTalkError(
+            name,
+            expected=f"{weight} in fp32, fp16, bf16 or fp8",
+            actual=described(tensor),
+            action="Choose a file in one of these precisions",
+        )
+    if not is_finite(tensor):
+        raise LongTalkError(
+            name, expected="finite weights", actual=f"NaN or infinity in {weight}", action="Download the file again"
+        )
+    return tensor
 
 
 def read_patch(path: Path) -> PatchFile:
     """Read an InfiniteTalk safetensors file.
 
-    The weights keep the file's dtype (fp32, fp16 or bf16); scaled fp8 is expanded to fp16 while loading.
+    The weights keep the file's dtype (fp32, fp16 or bf16); scaled fp8 is expanded to fp16 while loading. Names and
+    shapes are checked before any weight is read.
 
     Raises:
-        LongTalkError: not a safetensors file, not InfiniteTalk (the message says what it is), or incomplete.
+        LongTalkError: not a safetensors file, not InfiniteTalk (the message says what it is), incomplete or damaged.
     """
-    raw = _read(path)
+    file = open_tensors(path, WANTED)
+    sources = {name: name for name in file.shapes}
     for prefix in PREFIXES:
-        raw = {key.removeprefix(prefix): tensor for key, tensor in raw.items()}
-    weights = {key: tensor for key, tensor in _dequantised(raw).items() if _OURS.fullmatch(key)}
-    if "audio_proj.proj1.weight" not in weights:
-        kind, action = _kind_of(list(raw))
+        sources = {name.removeprefix(prefix): source for name, source in sources.items()}
+    shapes = {name: file.shapes[source] for name, source in sources.items()}
+    if "audio_proj.proj1.weight" not in shapes:
+        kind, action = _kind_of(list(shapes))
         raise LongTalkError(path.name, expected=WANTED, actual=kind, action=action)
-    if len(weights) < len(raw):
-        others = sorted(key for key in raw if key not in weights and not key.endswith(("scale_weight", "scaled_fp8")))
-        if others:
-            log.info("%s: %d other tensors ignored, such as %s", path.name, len(others), others[0])
-    return _describe(path.name, weights)
-
-
-def _describe(name: str, weights: dict[str, torch.Tensor]) -> PatchFile:
-    blocks = {int(match[3]) for key in weights if (match := _OURS.fullmatch(key)) and match[3]}
-    layers = max(blocks, default=-1) + 1
-    names = [f"audio_proj.{part}" for part in ("proj1", "proj1_vf", "proj2", "proj3", "norm")]
-    for block in range(layers):
-        names += [f"blocks.{block}.audio_cross_attn.{part}" for part in ("q_linear", "kv_linear", "proj")]
-        names.append(f"blocks.{block}.norm_x")
-    missing = [f"{part}.{leaf}" for part in names for leaf in ("weight", "bias") if f"{part}.{leaf}" not in weights]
-    if missing or not layers:
-        raise LongTalkError(
-            name,
-            expected="all InfiniteTalk weights",
-            actual=f"{len(missing)} missing, such as {missing[0]}" if missing else "no transformer blocks",
-            action="Download the file again",
-        )
-    audio_width = weights["audio_proj.norm.weight"].shape[0]
-    patch = PatchFile(
-        weights=weights,
-        width=weights["blocks.0.audio_cross_attn.proj.weight"].shape[0],
-        layers=layers,
-        intermediate=weights["audio_proj.proj1.weight"].shape[0],
-        tokens=weights["audio_proj.proj3.weight"].shape[0] // audio_width,
-        audio_width=audio_width,
-        dtype=weights["blocks.0.audio_cross_attn.q_linear.weight"].dtype,
-    )
-    inputs = tuple(weights[f"audio_proj.{part}.weight"].shape[1] for part in ("proj1", "proj1_vf"))
-    per_frame = AUDIO_LAYERS * AUDIO_WIDTH
-    if inputs != (AUDIO_WINDOW * per_frame, LATER_WINDOW * per_frame):
-        raise LongTalkError(
-            name,
-            expected=f"windows of {AUDIO_WINDOW} and {LATER_WINDOW} frames of {AUDIO_LAYERS}x{AUDIO_WIDTH} features",
-            actual=f"inputs of {inputs[0]} and {inputs[1]} values",
-            action="Choose an InfiniteTalk or MultiTalk file made for wav2vec2-base features",
-        )
-    if patch.width % AUDIO_HEADS:
-        raise LongTalkError(
-            name,
-            expected=f"a hidden size divisible by {AUDIO_HEADS}",
-            actual=str(patch.width),
-            action="Choose another InfiniteTalk file",
-        )
-    return patch
+    sizes = _sizes(path.name, shapes)
+    wanted = sizes.shapes()
+    others = sorted(name for name in sources if name not in wanted and not name.endswith((*SCALES, "scaled_fp8")))
+    if others:
+        log.info("%s: %d other tensors ignored, such as %s", path.name, len(others), others[0])
+    scales = {weight: sources[found] for weight in wanted if (found := _scale_name(weight, sources))}
+    raw = file.read([*(sources[weight] for weight in wanted), *scales.values()])
+    weights = {
+        weight: _expanded(path.name, weight, raw[sources[weight]], raw[scales[weight]] if weight in scales else None)
+        for weight in wanted
+    }
+    return PatchFile(weights, sizes, weights["blocks.0.audio_cross_attn.q_linear.weight"].dtype)

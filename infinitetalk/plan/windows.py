@@ -9,19 +9,25 @@ left to choose is how to deal them out. Attention is quadratic in the length, so
 from __future__ import annotations
 
 import math
-import operator
 from bisect import bisect_right
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from ..errors import LongTalkError
+from ..values import as_whole, shown
 
 FPS = 25
 """Frames per second the model was trained on."""
 
 VAE_STEP = 4
 """Frames per latent after the first one (WAN 2.1 VAE, temporal stride)."""
+
+MAX_WINDOW_FRAMES = 241
+"""Three times what the model was trained on; its attention takes nine times as long."""
+
+_COUNT_LIMIT = 2**63
+"""Beyond any count of frames or samples; Python writes out numbers of thousands of digits only reluctantly."""
 
 _FLOAT_SLACK_FRAMES = 1e-6
 """40 ns: far above the rounding error of a double, far below one sample at 192 kHz (0.00013 frames)."""
@@ -148,7 +154,7 @@ def frames_for_duration(seconds: float) -> int:
     except (TypeError, ValueError, OverflowError):
         value = math.nan
     if not math.isfinite(value * FPS) or value < 0 or isinstance(seconds, (bool, str)):
-        raise LongTalkError("duration", expected="seconds, 0 or more", actual=repr(seconds), action=action)
+        raise LongTalkError("duration", expected="seconds, 0 or more", actual=shown(seconds), action=action)
     exact = value * FPS
     nearest = round(exact)
     if abs(exact - nearest) <= _FLOAT_SLACK_FRAMES:
@@ -169,7 +175,7 @@ def plan_windows(
     aligned_up: the N of exact, every window L long, the surplus cut from the last.
 
     Raises:
-        LongTalkError: T below 1; L or m not 4n+1; m not below L; an unknown mode.
+        LongTalkError: T below 1; L or m not 4n+1; L beyond 241; m not below L; an unknown mode.
     """
     mode = _plan_mode(mode)
     requested = _whole(frames, "frames", "1 or more", "Connect audio of at least 0.04 s, which is one frame")
@@ -212,6 +218,13 @@ def _even_lengths(frames: int, count: int, motion: int) -> list[int]:
 def _check_sizes(window_frames: int, motion_frames: int) -> tuple[int, int]:
     """Both as plain ints, or a LongTalkError that names the nearest values that work."""
     full = _whole(window_frames, "window frames", "a whole number 4n+1, at least 5", "Use 81, or 4n+1 below it")
+    if full > MAX_WINDOW_FRAMES:
+        raise LongTalkError(
+            "window frames",
+            expected=f"{MAX_WINDOW_FRAMES} at most",
+            actual=str(full),
+            action=f"Use 81, as the model was trained, or up to {MAX_WINDOW_FRAMES}",
+        )
     if full < 5 or full % VAE_STEP != 1:
         raise LongTalkError(
             "window frames",
@@ -240,12 +253,10 @@ def _nearest(value: int, lowest: int, highest: int | None) -> str:
 
 def _whole(value: Any, what: str, expected: str, action: str) -> int:
     """A plain int from any integer type (numpy's too), or a LongTalkError. True and 81.0 are not counts."""
-    try:
-        if isinstance(value, bool):
-            raise TypeError
-        return operator.index(value)
-    except TypeError:
-        raise LongTalkError(what, expected=expected, actual=repr(value), action=action) from None
+    found = as_whole(value)
+    if found is None or abs(found) >= _COUNT_LIMIT:
+        raise LongTalkError(what, expected=expected, actual=shown(value), action=action)
+    return found
 
 
 def _plan_mode(mode: PlanMode | str) -> PlanMode:
@@ -256,6 +267,6 @@ def _plan_mode(mode: PlanMode | str) -> PlanMode:
         raise LongTalkError(
             "plan mode",
             expected=" or ".join(names),
-            actual=repr(mode),
+            actual=shown(mode),
             action=f"Choose {names[0]}, unless you follow a table of aligned frame counts",
         ) from None

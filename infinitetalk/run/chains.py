@@ -9,7 +9,6 @@ Only the records are read here, not the large files they vouch for.
 
 from __future__ import annotations
 
-import math
 import stat
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -18,12 +17,8 @@ from pathlib import Path
 
 from .files import DamagedFileError
 from .run_folder import FileSum, RunFolder, WindowRecord, chain_link
-from .seeds import SEED_LIMIT
 
 Chain = tuple[WindowRecord, ...]
-
-FRAMES_LIMIT = 1 << 31
-"""Frames (years at 25 fps), or seconds of rendering, that nothing has."""
 
 
 @dataclass(frozen=True)
@@ -119,27 +114,12 @@ def _read_records(folder: RunFolder) -> tuple[list[WindowRecord], list[str]]:
         try:
             require_file(path)
             record = folder.read_record_unchecked(window, key)
-            _check_numbers(record)
+            record.check_numbers()
         except (DamagedFileError, OSError) as error:
             damage.append(f"window {window} ({key}): {error}")
         else:
             records.append(record)
     return records, damage
-
-
-def _check_numbers(record: WindowRecord) -> None:
-    whole = (record.window, record.seed, record.frames)
-    try:
-        seconds = float(record.render_s)
-    except OverflowError:
-        seconds = math.inf
-    if (
-        any(isinstance(number, bool) for number in (*whole, record.render_s))
-        or not 0 <= record.seed < SEED_LIMIT
-        or not 0 < record.frames < FRAMES_LIMIT
-        or not 0 <= seconds < FRAMES_LIMIT
-    ):
-        raise DamagedFileError("its record has numbers that no window can have")
 
 
 @dataclass(frozen=True)

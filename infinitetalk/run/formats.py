@@ -16,6 +16,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from ..errors import LongTalkError
+from ..values import shown
 
 logger = logging.getLogger(__name__)
 
@@ -116,11 +117,11 @@ class VideoFormat:
     crf: int = 18
 
     def __post_init__(self) -> None:
-        if self.codec not in _CODECS:
+        if not isinstance(self.codec, str) or self.codec not in _CODECS:
             raise LongTalkError(
                 "video codec",
                 expected=f"one of {', '.join(CODECS)}",
-                actual=repr(self.codec),
+                actual=shown(self.codec),
                 action="Choose one of these",
             )
         # crf 0 makes x264 write a lossless profile that browsers and televisions cannot play.
@@ -128,7 +129,7 @@ class VideoFormat:
             raise LongTalkError(
                 "video quality (crf)",
                 expected="a whole number from 1 (best) to 51",
-                actual=repr(self.crf),
+                actual=shown(self.crf),
                 action="18 looks like the original; for a lossless file choose the codec ffv1",
             )
 

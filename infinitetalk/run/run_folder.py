@@ -20,6 +20,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import math
 import os
 import re
 import socket
@@ -35,6 +36,8 @@ from safetensors import SafetensorError
 from ..errors import LongTalkError
 from .files import DamagedFileError, atomic, disk_errors, read_json, sha256_of, write_json
 from .join import WrittenVideo
+from .seeds import SEED_LIMIT
+from .window_stats import WindowStats
 
 if TYPE_CHECKING:
     import torch
@@ -47,6 +50,9 @@ _NAME = re.compile(rf"[0-9a-f]{{{NAME_LENGTH}}}")
 _WINDOW_FILE = re.compile(r"window_(\d{5,7})_([0-9a-f]{8})\.(json|safetensors|mp4|mkv|mov)(\.part)?")
 _KEY_LENGTH = 8
 _OWNER_LIMIT_BYTES = 4096
+
+FRAMES_LIMIT = 1 << 31
+"""Frames (years at 25 fps), or seconds of rendering, that nothing has."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +113,29 @@ class WindowRecord:
         if content.keys() != kinds.keys() or any(not isinstance(content[name], kinds[name]) for name in kinds):
             raise DamagedFileError("the window's record has other fields than expected")
         return cls(**{**content, **{name: _file_sum(content[name]) for name in ("segment", "carry")}})
+
+    def check_numbers(self) -> None:
+        """Raise DamagedFileError for numbers that no window has, however well the record is signed."""
+        whole = (self.window, self.seed, self.frames)
+        try:
+            seconds = float(self.render_s)
+        except OverflowError:
+            seconds = math.inf
+        if (
+            any(isinstance(number, bool) for number in (*whole, self.render_s))
+            or not 0 <= self.seed < SEED_LIMIT
+            or not 0 < self.frames < FRAMES_LIMIT
+            or not 0 <= seconds < FRAMES_LIMIT
+        ):
+            raise DamagedFileError("its record has numbers that no window can have")
+
+    def check_whole(self) -> None:
+        """Raise DamagedFileError also for measurements that no window has."""
+        self.check_numbers()
+        try:
+            WindowStats.from_json(self.stats)
+        except (ValueError, RecursionError) as error:
+            raise DamagedFileError(str(error)) from error
 
 
 def _file_sum(content: Any) -> FileSum:
@@ -248,6 +277,7 @@ class RunFolder:
             DamagedFileError: one of its files is missing or altered.
         """
         record = self.read_record_unchecked(window, key)
+        record.check_whole()
         record.segment.check(self.segment_path(window, key))
         record.carry.check(self.carry_path(window, key))
         return record
@@ -272,6 +302,16 @@ class RunFolder:
             except DamagedFileError as damage:
                 return Finished(tuple(records), f"window {window}: {damage}")
         return Finished(tuple(records), None)
+
+    def records(self, keys: Sequence[str]) -> tuple[WindowRecord, ...]:
+        """The records of all windows, without a look at their files; none when one is missing."""
+        try:
+            records = [self.read_record_unchecked(window, key) for window, key in enumerate(keys, start=1)]
+            for record in records:
+                record.check_whole()
+        except (FileNotFoundError, DamagedFileError):
+            return ()
+        return tuple(records)
 
     def discard_from(self, window: int, keys: Sequence[str]) -> None:
         """Take window ``window`` and those after it out of the run: what is made anew there may differ in a bit."""

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from ..errors import LongTalkError
+from ..values import shown
 
 SEED_LIMIT = 2**64
 
@@ -25,8 +26,10 @@ def parse_rerender(text: str, windows: int) -> tuple[tuple[int, int], ...]:
     Raises:
         LongTalkError: anything else, a window that does not exist, or windows not in ascending order.
     """
+    if not isinstance(text, str):
+        raise _wrong(windows, shown(text))
     pairs = []
-    for entry in filter(None, (part.strip() for part in str(text or "").split(","))):
+    for entry in filter(None, (part.strip() for part in text.split(","))):
         match = _ENTRY.fullmatch(entry)
         if match is None or int(match[2]) >= SEED_LIMIT:
             raise _wrong(windows, repr(entry[:40]))

@@ -54,9 +54,53 @@ def test_views_of_one_tensor_are_stored_by_themselves(tmp_path: Path) -> None:
 
 def test_what_is_not_data_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LongTalkError, match="control"):
-        conditioning_file.save(tmp_path / "a", [[torch.zeros(1), {"control": object()}]])
+        conditioning_file.save(tmp_path / "a", [[torch.zeros(1, 5, 8), {"control": object()}]])
     with pytest.raises(LongTalkError, match="empty"):
         conditioning_file.save(tmp_path / "a", [])
+
+
+def test_every_tensor_has_a_name_of_its_own(tmp_path: Path) -> None:
+    """An extra may be called as the text is, two paths may read the same, and names need not be ASCII."""
+    texts = [torch.full((1, 2, 3), float(value)) for value in range(5)]
+    extra = {"text": texts[1], "a.b": texts[2], "a": {"b": texts[3]}, "\ud800\u00e4": texts[4]}
+    path = tmp_path / "a.safetensors"
+    conditioning_file.save(path, [[texts[0], extra]])
+    ((text, loaded),), _ = conditioning_file.load(path)
+    found = [text, loaded["text"], loaded["a.b"], loaded["a"]["b"], loaded["\ud800\u00e4"]]
+    assert all(torch.equal(one, other) for one, other in zip(found, texts, strict=True))
+
+
+def endless() -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    out["again"] = out
+    return out
+
+
+TEXT = torch.ones(1, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("conditioning", "word"),
+    [
+        (None, "a CONDITIONING, got nothing"),
+        (TEXT, "a CONDITIONING, got float32"),
+        ([TEXT, {}], "entries of text"),
+        ([[TEXT]], "got a list"),
+        ([[None, {}]], "got nothing with a dict"),
+        ([[TEXT[0], {}]], r"float32 \[2, 3\]"),
+        ([[TEXT.int(), {}]], "int32"),
+        ([[TEXT.to_sparse(), {}]], "sparse"),
+        ([[TEXT, None]], "with nothing"),
+        ([[TEXT, endless()]], "32 deep"),
+        ([[TEXT, {"a": 10**5000}]], r"a very long int at 'cond\.0\.a'"),
+        ([[TEXT, {"a": TEXT.to("meta")}]], r"empty shell .* at 'cond\.0\.a'"),
+        ([[TEXT, {"a": TEXT.to(torch.complex128)}]], "complex128"),
+    ],
+)
+def test_what_cannot_be_stored(tmp_path: Path, conditioning: Any, word: str) -> None:
+    with pytest.raises(LongTalkError, match=word):
+        conditioning_file.save(tmp_path / "a", conditioning)
+    assert not list(tmp_path.iterdir())
 
 
 def tampered(tmp_path: Path, **changes: str) -> Path:
@@ -79,6 +123,18 @@ def tampered(tmp_path: Path, **changes: str) -> Path:
         ({"tree": json.dumps({"conditioning": [[{"call": "os.system"}, {}]], "clip_vision": None})}, "damaged"),
         ({"tree": json.dumps({"conditioning": [[{}, {}]], "clip_vision": None})}, "damaged"),
         ({"tree": json.dumps([])}, "damaged"),
+        ({"tree": "[" * 100_000}, "damaged"),
+        ({"tree": '{"clip_vision": null, "conditioning": ' + '{"list": [' * 9000 + "]}" * 9000 + "}"}, "damaged"),
+        ({"tree": json.dumps({"conditioning": [["text", {"dict": {}}]], "clip_vision": None})}, "entries of text"),
+        ({"tree": json.dumps({"conditioning": [], "clip_vision": None})}, "an empty list"),
+        (
+            {"tree": json.dumps({"conditioning": [[{"tensor": "cond.0.text"}, None]], "clip_vision": None})},
+            "with nothing",
+        ),
+        (
+            {"tree": json.dumps({"conditioning": [[{"tensor": "cond.0.text"}, {"dict": {}}]], "clip_vision": 7})},
+            "7 as CLIP vision",
+        ),
     ],
 )
 def test_tampered_files_are_refused(tmp_path: Path, changes: dict[str, str], word: str) -> None:

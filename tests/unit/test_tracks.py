@@ -74,7 +74,12 @@ class TestRefusals:
             (GOOD, ["type Tensor"]),
             ({}, ["type dict"]),
             ({"waveform": GOOD}, ["type dict"]),
-            ({"waveform": None, "sample_rate": 16000}, ["NoneType"]),
+            ({"waveform": None, "sample_rate": 16000}, ["nothing"]),
+            ({"waveform": GOOD.to("meta"), "sample_rate": 16000}, ["empty shell"]),
+            ({"waveform": GOOD.to_sparse(), "sample_rate": 16000}, ["sparse"]),
+            ({"waveform": GOOD.to(torch.float8_e4m3fn), "sample_rate": 16000}, ["float8_e4m3fn"]),
+            ({"waveform": GOOD[0].numpy() > 0, "sample_rate": 16000}, ["got a ndarray"]),
+            ({"waveform": (GOOD * 32768).trunc(), "sample_rate": 16000}, ["peak", "32768"]),
             ({"waveform": torch.zeros(1, 1, 0), "sample_rate": 16000}, ["empty", "[1, 1, 0]"]),
             ({"waveform": torch.zeros(0, 1, 16000), "sample_rate": 16000}, ["empty"]),
             ({"waveform": torch.zeros(1, 0, 16000), "sample_rate": 16000}, ["empty"]),
@@ -132,6 +137,18 @@ class TestAccepted:
         track = track_from_audio({"waveform": GOOD.numpy(), "sample_rate": np.int64(16000)})
         assert torch.equal(track.waveform, GOOD[0])
         assert type(track.sample_rate) is int
+
+    def test_other_layouts_of_numpy(self) -> None:
+        array = GOOD.numpy()[0]
+        for other in (
+            array[:, ::-1][:, ::-1],
+            array.astype(">f4"),
+            array.astype(np.longdouble),
+            np.asfortranarray(array),
+        ):
+            assert torch.equal(track_from_audio({"waveform": other, "sample_rate": 16000}).waveform, GOOD[0])
+        backwards = track_from_audio({"waveform": array[:, ::-1], "sample_rate": 16000})
+        assert torch.equal(backwards.waveform, GOOD[0].flip(-1))
 
     @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
     def test_other_floats(self, dtype: torch.dtype) -> None:

@@ -235,6 +235,9 @@ def test_motion_of_25_frames_as_also_used() -> None:
         ((10, 3), "got 3. Use 5."),
         ((10, 1), "got 1. Use 5."),
         ((10, -7), "got -7. Use 5."),
+        ((10, 245), "window frames: expected 241 at most, got 245. Use 81, as the model was trained, or up to 241."),
+        ((10, 10**9), "expected 241 at most"),
+        ((10, 10**5000), "window frames: expected a whole number"),
         ((10, 81.0), "window frames: expected a whole number 4n+1"),
         ((10, 81, 10), "motion frames: expected 4n+1 (1, 5, 9, ...) below the 81 window frames, got 10. Use 9 or 13."),
         ((10, 81, 80), "got 80. Use 77."),
@@ -252,6 +255,7 @@ def test_bad_input_names_what_to_use(arguments: tuple[object, ...], words: str) 
     with pytest.raises(LongTalkError) as caught:
         plan_windows(*arguments)  # type: ignore[arg-type]
     assert words in str(caught.value)
+    assert len(str(caught.value)) < 300
 
 
 @settings(max_examples=500, deadline=None)

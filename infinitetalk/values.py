@@ -1,0 +1,100 @@
+"""Numbers, choices and switches as another node delivers them: what the widget would allow, or a clear word about it.
+
+ComfyUI holds a widget to its range and its list, but not what is linked into it.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import reprlib
+from collections.abc import Iterable
+
+from .errors import LongTalkError
+
+_shorten = reprlib.Repr()
+_shorten.maxstring = _shorten.maxother = 60
+_shorten.maxlong = 30
+
+
+def shown(value: object) -> str:
+    """A value in a message: as it is written in Python, but short whatever it is."""
+    try:
+        return " ".join(_shorten.repr(value).split())
+    except ValueError:  # Python refuses to write whole numbers of thousands of digits
+        return f"a very long {type(value).__name__}"
+
+
+def as_whole(value: object) -> int | None:
+    """A plain int from any integer type (numpy's too), or None. True and 81.0 are not counts."""
+    if isinstance(value, bool):
+        return None
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except (TypeError, RuntimeError):  # RuntimeError: a tensor without values
+        return None
+
+
+def check_whole(value: object, name: str, lowest: int, highest: int) -> int:
+    """A whole number within its widget's range.
+
+    Raises:
+        LongTalkError
+    """
+    found = as_whole(value)
+    if found is None or not lowest <= found <= highest:
+        raise LongTalkError(
+            name,
+            expected=f"a whole number from {lowest} to {highest}",
+            actual=shown(value),
+            action=f"Set {name} within that range, or link a node that gives whole numbers",
+        )
+    return found
+
+
+def check_number(value: object, name: str, lowest: float, highest: float) -> float:
+    """A number within its widget's range.
+
+    Raises:
+        LongTalkError
+    """
+    found = math.nan
+    if not isinstance(value, (bool, str, bytes, bytearray)):
+        try:
+            found = float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError, OverflowError, RuntimeError):
+            found = math.nan
+    if not lowest <= found <= highest:
+        raise LongTalkError(
+            name,
+            expected=f"a number from {lowest:g} to {highest:g}",
+            actual=shown(value),
+            action=f"Set {name} within that range, or link a node that gives numbers",
+        )
+    return found
+
+
+def check_choice(value: object, name: str, options: Iterable[str]) -> str:
+    """One of a widget's options.
+
+    Raises:
+        LongTalkError
+    """
+    known = list(options)
+    if not isinstance(value, str) or value not in known:
+        listed = ", ".join(known[:8]) + (f" and {len(known) - 8} more" if len(known) > 8 else "")
+        raise LongTalkError(name, expected=f"one of {listed}", actual=shown(value), action="Choose one of the list")
+    return value
+
+
+def check_flag(value: object, name: str) -> bool:
+    """A switch: true or false, or the numbers 1 and 0.
+
+    Raises:
+        LongTalkError
+    """
+    if isinstance(value, bool) or as_whole(value) in (0, 1):
+        return bool(value)
+    raise LongTalkError(
+        name, expected="true or false", actual=shown(value), action=f"Turn {name} on or off, or link a boolean"
+    )

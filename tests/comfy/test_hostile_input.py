@@ -1,0 +1,312 @@
+"""Generated hostile input through the real nodes: each works, or ends in LongTalk's own error. Nothing else, ever.
+
+A group is one node (or one kind of file); each of its inputs gets its own generated values while the others are in
+order. The last test counts what was really tried.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import hostile_fields as fields
+import hostile_files as files
+import hostile_objects as objects
+import hostile_values as values
+import pytest
+import torch
+from comfy_runs import make_speech, sampler_settings
+from hostile_runs import Ledger, one_thread, peak_bytes, try_each
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+
+GROWTH_BYTES = 1 << 30
+LEAST_REFUSED = 300
+#: Refused inputs that each group has at least, so that none runs empty.
+LEAST = {
+    "plan": 25,
+    "speakers": 25,
+    "encode": 20,
+    "guider": 25,
+    "sampler": 50,
+    "advanced": 40,
+    "patch": 60,
+    "conditioning": 50,
+    "saving": 15,
+}
+
+
+@pytest.fixture(scope="module")
+def nodes(comfy: ModuleType) -> Iterator[ModuleType]:
+    import longtalk.nodes
+
+    asyncio.run(longtalk.nodes.LongTalkExtension().on_load())
+    with one_thread():
+        yield longtalk.nodes
+
+
+@pytest.fixture(scope="module")
+def ledger(nodes: ModuleType, parts: SimpleNamespace) -> Ledger:
+    """Begins when the models are in memory."""
+    return Ledger()
+
+
+@pytest.fixture(scope="module")
+def audio(make_audio: Callable[..., Any]) -> Any:
+    """Five frames, one window."""
+    return make_audio(0.2)
+
+
+@pytest.fixture(scope="module")
+def good(parts: SimpleNamespace, audio: Any) -> SimpleNamespace:
+    """What the other inputs get: 48x32, one window, one step."""
+    import comfy.samplers
+
+    from longtalk.infinitetalk.host.noise import SeedNoise
+
+    picture = torch.rand((1, 32, 48, 3), generator=torch.Generator().manual_seed(1))
+    small = {"width": 48, "height": 32, "steps": 1, "window_frames": 13, "motion_frames": 5, "audio": audio}
+    sampler = sampler_settings(parts, picture, **small)
+    own = ("audio", "audio_encoder", "seed", "steps", "sampler_name", "scheduler", "features")
+    advanced = {name: value for name, value in sampler.items() if name not in own}
+    advanced |= {
+        "speech": make_speech(parts, audio),
+        "noise": SeedNoise(1),
+        "sampler": comfy.samplers.sampler_object("euler"),
+        "sigmas": torch.tensor([1.0, 0.0]),
+    }
+    return SimpleNamespace(sampler=sampler, advanced=advanced)
+
+
+def is_video(output: Any) -> bool:
+    video, _, report = output.result
+    return Path(video.get_stream_source()).stat().st_size > 0 and bool(report)
+
+
+# ---------------------------------------------------------------- nodes that need no diffusion model
+
+
+@pytest.mark.parametrize("field", fields.PLAN)
+def test_plan(nodes: ModuleType, ledger: Ledger, audio: Any, field: str) -> None:
+    good = {"window_frames": 13, "motion_frames": 5, "plan_mode": "exact", "audio": audio}
+    if field == "speakers":
+        del good["audio"]
+    try_each(
+        16,
+        fields.PLAN[field],
+        lambda each: ledger.judge(
+            "plan",
+            f"{field} {each}",
+            lambda: nodes.LongTalkPlan.execute(**{**good, field: each.value}),
+            lambda output: output.result[0].ndim == 4 and output.result[2] >= 1 and output.result[3] >= 1,
+        ),
+    )
+
+
+@pytest.mark.parametrize("field", fields.SPEAKERS)
+def test_speakers(nodes: ModuleType, ledger: Ledger, audio: Any, field: str) -> None:
+    left = torch.zeros(1, 48, 64)
+    left[..., :32] = 1
+    good = {"audio_1": audio, "mode": "para", "mask_1": left, "audio_2": audio, "mask_2": 1 - left}
+    try_each(
+        80 if field in ("audio_1", "mask_1") else 16,
+        fields.SPEAKERS[field],
+        lambda each: ledger.judge(
+            "speakers",
+            f"{field} {each}",
+            lambda: nodes.LongTalkSpeakers.execute(**{**good, field: each.value}),
+            lambda output: output.result[0].count == 2 and output.result[0].frames >= 1,
+        ),
+    )
+
+
+@pytest.mark.parametrize("field", fields.ENCODE)
+def test_encode_speech(nodes: ModuleType, ledger: Ledger, parts: SimpleNamespace, audio: Any, field: str) -> None:
+    good = {"audio_encoder": parts.audio_encoder, "features": "official", "normalize_loudness": True, "audio": audio}
+    if field == "speakers":
+        del good["audio"]
+    try_each(
+        10,
+        fields.ENCODE[field],
+        lambda each: ledger.judge(
+            "encode",
+            f"{field} {each}",
+            lambda: nodes.LongTalkEncodeSpeech.execute(**{**good, field: objects.used(each, parts)}),
+            lambda output: all(bool(torch.isfinite(track).all()) for track in output.result[0].features),
+        ),
+    )
+
+
+# ---------------------------------------------------------------- guider and samplers
+
+
+@pytest.mark.parametrize("field", fields.GUIDER)
+def test_guider(nodes: ModuleType, ledger: Ledger, good: SimpleNamespace, parts: SimpleNamespace, field: str) -> None:
+    inputs = {name: good.sampler[name] for name in fields.GUIDER}
+    try_each(
+        60 if field == "positive" else 16,
+        fields.GUIDER[field],
+        lambda each: ledger.judge(
+            "guider",
+            f"{field} {each}",
+            lambda: nodes.LongTalkGuider.execute(**{**inputs, field: objects.used(each, parts)}),
+            lambda output: output.result[0].model_patcher is parts.model,
+        ),
+    )
+
+
+@pytest.mark.parametrize("field", fields.SAMPLER)
+def test_sampler(nodes: ModuleType, ledger: Ledger, good: SimpleNamespace, parts: SimpleNamespace, field: str) -> None:
+    inputs = {name: value for name, value in good.sampler.items() if (name, field) != ("audio", "speakers")}
+    try_each(
+        8 if field in ("positive", "image", "audio") else 4,
+        fields.SAMPLER[field],
+        lambda each: ledger.judge(
+            "sampler",
+            f"{field} {each}",
+            lambda: nodes.LongTalkSampler.execute(**{**inputs, field: objects.used(each, parts)}),
+            is_video,
+        ),
+    )
+
+
+@pytest.mark.parametrize("field", fields.ADVANCED)
+def test_sampler_advanced(
+    nodes: ModuleType, ledger: Ledger, good: SimpleNamespace, parts: SimpleNamespace, field: str
+) -> None:
+    prompts = ("model", "positive", "negative")
+    inputs = {name: value for name, value in good.advanced.items() if field != "guider" or name not in prompts}
+    try_each(
+        12 if field in ("noise", "sampler", "sigmas", "guider") else 4,
+        fields.ADVANCED[field],
+        lambda each: ledger.judge(
+            "advanced",
+            f"{field} {each}",
+            lambda: nodes.LongTalkSamplerAdvanced.execute(**{**inputs, field: objects.used(each, parts)}),
+            is_video,
+        ),
+    )
+
+
+# ---------------------------------------------------------------- files
+
+
+@pytest.fixture(scope="module")
+def folder(nodes: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A models folder of both kinds of file."""
+    import folder_paths
+
+    path = tmp_path_factory.mktemp("hostile")
+    kinds = ("model_patches", nodes.FOLDER)
+    for kind in kinds:
+        folder_paths.add_model_folder_path(kind, str(path))
+    yield path
+    for kind in kinds:
+        folder_paths.folder_names_and_paths[kind][0].remove(str(path))
+
+
+def try_files(
+    ledger: Ledger, group: str, path: Path, count: int, each: st.SearchStrategy[values.Sent], node: Any, valid: Any
+) -> None:
+    """Write each file under one name and load it with the node."""
+
+    def attempt(each: values.Sent) -> None:
+        path.write_bytes(each.value)
+        ledger.judge(group, each.label, lambda: node.execute(path.name), valid)
+
+    try_each(count, each, attempt)
+    path.unlink()
+
+
+def hears(output: Any) -> bool:
+    """Whether a loaded patch turns features into audio tokens, all of them numbers."""
+    from longtalk.infinitetalk.model.audio_projection import audio_context
+
+    net = output.result[0].model
+    tokens = audio_context(net.audio_proj, [torch.zeros(25, 12, 768)], 0, 5)
+    return len(net.blocks) > 0 and bool(torch.isfinite(tokens).all())
+
+
+@pytest.mark.parametrize("damage", [*files.CONTAINER, *files.WEIGHTS], ids=lambda damage: damage.__name__)
+def test_patch_files(nodes: ModuleType, ledger: Ledger, folder: Path, damage: files.Damage) -> None:
+    each = files.damaged(damage, files.small_patch())
+    try_files(ledger, "patch", folder / "small.safetensors", 10, each, nodes.LongTalkLoadPatch, hears)
+
+
+def test_bit_flips_of_the_real_patch(nodes: ModuleType, ledger: Ledger, folder: Path, tiny_models: Path) -> None:
+    original = tiny_models / "model_patches" / "longtalk_tiny_infinitetalk.safetensors"
+    each = files.damaged(files.bit_flips, files.content_of(load_file(str(original))))
+    try_files(ledger, "patch", folder / "real.safetensors", 8, each, nodes.LongTalkLoadPatch, hears)
+
+
+def is_conditioning(output: Any) -> bool:
+    conditioning, vision = output.result
+    hidden = torch.zeros(1) if vision is None else vision.penultimate_hidden_states
+    return isinstance(hidden, torch.Tensor) and all(
+        isinstance(text, torch.Tensor) and isinstance(extra, dict) for text, extra in conditioning
+    )
+
+
+@pytest.mark.parametrize("damage", [*files.CONTAINER, files.names, files.trees], ids=lambda damage: damage.__name__)
+def test_conditioning_files(nodes: ModuleType, ledger: Ledger, folder: Path, damage: files.Damage) -> None:
+    each = files.damaged(damage, files.small_conditioning())
+    path, count = folder / "prompt.safetensors", 24 if damage is files.trees else 8
+    try_files(ledger, "conditioning", path, count, each, nodes.LongTalkLoadConditioning, is_conditioning)
+
+
+def test_names_of_files(nodes: ModuleType, ledger: Ledger, folder: Path) -> None:
+    """What is no file, is not there, or lies elsewhere."""
+    (folder / "a folder.safetensors").mkdir()
+    (folder / "nowhere.safetensors").symlink_to(folder / "not there")
+    os.mkfifo(folder / "pipe.safetensors")
+    names = values.sent(
+        *("a folder.safetensors", "nowhere.safetensors", "pipe.safetensors", "../../etc/passwd", "/etc/passwd", ".")
+    )
+
+    def attempt(node: Any, group: str, each: values.Sent) -> None:
+        ledger.judge(group, f"name {each}", lambda: node.execute(each.value), lambda output: False)
+
+    for node, group in ((nodes.LongTalkLoadPatch, "patch"), (nodes.LongTalkLoadConditioning, "conditioning")):
+        try_each(20, values.either(names, values.ANYTHING), partial(attempt, node, group))
+
+
+def was_saved(output: Any) -> bool:
+    """Whether the newest file holds as many entries as went in."""
+    import folder_paths
+
+    from longtalk.infinitetalk import conditioning_file
+
+    found = Path(folder_paths.get_output_directory(), "conditioning").rglob("*.safetensors")
+    newest = max(found, key=lambda path: path.stat().st_mtime_ns)
+    loaded, _ = conditioning_file.load(newest)
+    newest.unlink()
+    return len(loaded) == len(output.result[0])
+
+
+@pytest.mark.parametrize("field", fields.SAVING)
+def test_saving(nodes: ModuleType, ledger: Ledger, field: str) -> None:
+    inputs = {"conditioning": [[torch.ones(1, 3, 8), {}]], "filename_prefix": "hostile", "clip_vision_output": None}
+    try_each(
+        40,
+        fields.SAVING[field],
+        lambda each: ledger.judge(
+            "saving",
+            f"{field} {each}",
+            lambda: nodes.LongTalkSaveConditioning.execute(**{**inputs, field: each.value}),
+            was_saved,
+        ),
+    )
+
+
+def test_enough_was_tried(ledger: Ledger) -> None:
+    """Counts what the tests before this one really did; it needs all of them."""
+    counts = {group: len(labels) for group, labels in ledger.refused.items()}
+    assert {group: count for group, count in LEAST.items() if counts.get(group, 0) < count} == {}, counts
+    assert sum(counts.values()) >= LEAST_REFUSED, counts
+    assert set(ledger.worked) == set(LEAST), "each group also had input that works"
+    assert peak_bytes() - ledger.peak_before < GROWTH_BYTES

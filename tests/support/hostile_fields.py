@@ -1,0 +1,91 @@
+"""What the hostile input tests send to each input of each node; what is not listed stays in order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import hostile_objects as objects
+import hostile_values as values
+
+Field = Mapping[str, values.Strategy]
+
+PLAN: Field = {
+    "audio": values.AUDIO,
+    "window_frames": values.WINDOW,
+    "motion_frames": values.MOTION,
+    "plan_mode": values.WORDS,
+    "speakers": values.ANYTHING,
+}
+
+SPEAKERS: Field = {
+    "audio_1": values.AUDIO,
+    "mode": values.WORDS,
+    "mask_1": values.MASKS,
+    "audio_2": values.AUDIO,
+    "mask_2": values.MASKS,
+}
+
+ENCODE: Field = {
+    "audio_encoder": objects.MODELS,
+    "features": values.WORDS,
+    "normalize_loudness": values.ANYTHING,
+    "audio": values.AUDIO,
+    "speakers": values.ANYTHING,
+}
+
+GUIDER: Field = {
+    "model": objects.MODELS,
+    "positive": values.conditioning(),
+    "negative": values.conditioning(),
+    "cfg": values.NUMBERS,
+    "audio_cfg": values.NUMBERS,
+}
+
+PICTURE: Field = {
+    "model_patch": objects.MODELS,
+    "vae": objects.MODELS,
+    "image": values.IMAGES,
+    "width": values.SIDES,
+    "height": values.SIDES,
+    "audio_scale": values.NUMBERS,
+    "window_frames": values.WINDOW,
+    "motion_frames": values.MOTION,
+    "plan_mode": values.WORDS,
+    "codec": values.WORDS,
+    "crf": values.WHOLE,
+    "return_images": values.ANYTHING,
+    "clip_vision_output": values.VISION,
+    "soundtrack": values.AUDIO,
+    "resume": values.WORDS,
+    "rerender_from": values.RERENDER,
+    "finished_runs": values.WORDS,
+}
+
+SAMPLER: Field = {
+    **GUIDER,
+    **PICTURE,
+    "seed": values.WHOLE,
+    "steps": values.STEPS,
+    "sampler_name": values.WORDS,
+    "scheduler": values.WORDS,
+    "features": values.WORDS,
+    "audio_encoder": objects.MODELS,
+    "audio": values.AUDIO,
+    "speakers": values.ANYTHING,
+}
+
+ADVANCED: Field = {
+    **PICTURE,
+    "speech": objects.MODELS,
+    "noise": objects.NOISE,
+    "sampler": objects.SAMPLERS,
+    "sigmas": objects.SIGMAS,
+    "guider": objects.GUIDERS,
+    "positive": values.conditioning(),
+}
+
+SAVING: Field = {
+    "conditioning": values.either(values.conditioning(), values.NESTED),
+    "filename_prefix": values.PREFIXES,
+    "clip_vision_output": values.VISION,
+}
