@@ -45,6 +45,9 @@ log = logging.getLogger(__name__)
 _SIMILAR_PARTS = 3
 
 
+_FROM_FILES = "images: those of windows made before are read from their files, as encoded"
+
+
 @dataclass(frozen=True)
 class Result:
     """A finished run.
@@ -158,6 +161,7 @@ class Session:
             self._notes.append("this video was finished before; nothing had to be made")
             if images is not None:
                 images.add_files([video.path])
+                self._notes.append(_FROM_FILES)
         else:
             records, start = self._finished()
             kept = len(records)
@@ -168,7 +172,7 @@ class Session:
                 self._notes.append(f"{which} finished before and kept")
                 if images is not None:
                     images.add_files(self._segments(records))
-                    self._notes.append("images: those of windows made before are read from their files, as encoded")
+                    self._notes.append(_FROM_FILES)
             if start is not None:
                 records = [*records, *self._render(records, start, images)]
             video = self._join(records)

@@ -426,14 +426,16 @@ def test_a_full_disk_stops_the_run_and_it_goes_on_when_there_is_room(
 ) -> None:
     with (
         forwards_of(parts, lambda count: file_limit(2000) if count == 2 * STEPS + 1 else None) as forwards,
-        pytest.raises(LongTalkError, match=r"disk of .*room for .*Free space.*2 of 4 windows are kept"),
+        pytest.raises(LongTalkError, match=r"disk of .*room for .*Free space.*[12] of 4 windows are kept"),
     ):
         run()
     file_limit(resource.RLIM_INFINITY)
     assert len(forwards) < WINDOWS * STEPS
-    assert finished_windows(output_folder) == [1, 2]
+    # The second window may still have been on its way to the disk.
+    done = len(finished_windows(output_folder))
+    assert finished_windows(output_folder) == [1, 2][:done] != []
     assert not list(run_folder(output_folder).glob("*.part"))
     with forwards_of(parts) as forwards:
         path, _ = run()
-    assert len(forwards) == 2 * STEPS
+    assert len(forwards) == (WINDOWS - done) * STEPS
     assert frames_hash(path) == expected

@@ -366,6 +366,7 @@ def test_advanced_equals_the_simple_sampler(
             "crf": 18,
             "return_images": True,
             "clip_vision_output": parts.vision,
+            "resume": "start over",  # the last two ways are the same run
             **way,
         }
         images = nodes.LongTalkSamplerAdvanced.execute(**settings).result[1]
