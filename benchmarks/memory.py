@@ -31,9 +31,10 @@ from longtalk.infinitetalk.run.formats import CODECS, VideoFormat
 from longtalk.infinitetalk.run.join import WrittenVideo, join
 from longtalk.infinitetalk.run.loop import Carry, Fallbacks, MadeWindow, Rendered, run_windows
 from longtalk.infinitetalk.run.recorder import Recorder
-from longtalk.infinitetalk.run.run_folder import RunFolder, window_keys
+from longtalk.infinitetalk.run.run_folder import RunFolder
 from longtalk.infinitetalk.run.seeds import window_seeds
 from longtalk.infinitetalk.run.soundtrack import Soundtrack, write_sound
+from longtalk.infinitetalk.run.window_record import window_keys
 from longtalk.infinitetalk.run.window_stats import jumps
 
 LIMIT_MB = 300.0

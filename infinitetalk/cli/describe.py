@@ -15,8 +15,8 @@ from ..plan.windows import FPS
 from ..run.chains import Chain, check_file, require_file
 from ..run.files import DamagedFileError
 from ..run.report import LEGEND, marks_of
-from ..run.run_folder import WindowRecord
 from ..run.seeds import SEED_LIMIT
+from ..run.window_record import WindowRecord
 from ..run.window_stats import WindowStats
 from .overview import Overview
 from .terminal import count, megabytes, table

@@ -15,7 +15,8 @@ from ..plan.windows import FPS
 from ..run.chains import Windows, read_windows, require_file, shown_key
 from ..run.files import PART_SUFFIX, DamagedFileError, read_json
 from ..run.formats import CODECS, VideoFormat
-from ..run.run_folder import FORMAT, FRAMES_LIMIT, RunFolder, run_names, run_path
+from ..run.run_folder import FORMAT, RunFolder, run_names, run_path
+from ..run.window_record import FRAMES_LIMIT
 
 DAMAGED = "damaged manifest"
 NO_MANIFEST = "no manifest"

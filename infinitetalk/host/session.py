@@ -23,9 +23,10 @@ from ..run.loop import Fallbacks, MadeWindow, Start, run_windows
 from ..run.progress import RunProgress, clock_text
 from ..run.recorder import LAST_FRAME, Recorder
 from ..run.report import windows_report
-from ..run.run_folder import RunFolder, WindowRecord, run_names, window_keys
+from ..run.run_folder import RunFolder, run_names
 from ..run.seeds import parse_rerender, window_seeds
 from ..run.soundtrack import Soundtrack, write_sound
+from ..run.window_record import WindowRecord, window_keys
 from ..speech import Speech
 from .checks import check_image
 from .events import RunEvents, check_interrupt

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .files import DamagedFileError
-from .run_folder import FileSum, RunFolder, WindowRecord, chain_link
+from .run_folder import RunFolder
+from .window_record import FileSum, WindowRecord, chain_link
 
 Chain = tuple[WindowRecord, ...]
 

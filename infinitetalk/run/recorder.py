@@ -12,8 +12,9 @@ import torch
 
 from .formats import VideoFormat
 from .loop import MadeWindow
-from .run_folder import FileSum, RunFolder, WindowRecord
+from .run_folder import RunFolder
 from .segment import to_bytes, write_segment
+from .window_record import FileSum, WindowRecord
 
 THREAD_NAME = "longtalk-recorder"
 LAST_FRAME = "last_frame"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..plan.report import plan_report
 from ..plan.windows import Plan
-from .run_folder import WindowRecord
+from .window_record import WindowRecord
 from .window_stats import WindowStats, jumps
 
 LEGEND = (

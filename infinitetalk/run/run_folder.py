@@ -17,16 +17,14 @@ another seed lie beside the first ones. Only JSON and safetensors are read, neve
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import logging
-import math
 import os
 import re
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,10 +32,9 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from ..errors import LongTalkError
-from .files import DamagedFileError, atomic, disk_errors, read_json, sha256_of, write_json
+from .files import DamagedFileError, atomic, disk_errors, read_json, write_json
 from .join import WrittenVideo
-from .seeds import SEED_LIMIT
-from .window_stats import WindowStats
+from .window_record import FileSum, WindowRecord
 
 if TYPE_CHECKING:
     import torch
@@ -48,120 +45,7 @@ FORMAT = 1
 NAME_LENGTH = 16
 _NAME = re.compile(rf"[0-9a-f]{{{NAME_LENGTH}}}")
 _WINDOW_FILE = re.compile(r"window_(\d{5,7})_([0-9a-f]{8})\.(json|safetensors|mp4|mkv|mov)(\.part)?")
-_KEY_LENGTH = 8
 _OWNER_LIMIT_BYTES = 4096
-
-FRAMES_LIMIT = 1 << 31
-"""Frames (years at 25 fps), or seconds of rendering, that nothing has."""
-
-
-@dataclass(frozen=True)
-class FileSum:
-    """A file's size and SHA-256."""
-
-    bytes: int
-    sha256: str
-
-    @classmethod
-    def of(cls, path: Path) -> FileSum:
-        return cls(path.stat().st_size, sha256_of(path))
-
-    def check(self, path: Path) -> None:
-        """Raise DamagedFileError when the file is missing or not this one."""
-        try:
-            size = path.stat().st_size
-            if size != self.bytes:
-                raise DamagedFileError(f"{path.name} has {size} bytes instead of {self.bytes}")
-            if sha256_of(path) != self.sha256:
-                raise DamagedFileError(f"{path.name} is not as it was written")
-        except OSError as error:
-            raise DamagedFileError(f"{path.name} cannot be read ({error.strerror})") from error
-
-
-@dataclass(frozen=True)
-class WindowRecord:
-    """A finished window, as its JSON file holds it.
-
-    Attributes:
-        window: counted from 1.
-        key: 8 hexadecimal digits, from the run and all seeds up to this window.
-        seed: of this window's noise.
-        frames: that it adds to the video.
-        segment, carry: the two files.
-        render_s: what it took.
-        fallbacks: how it was made, see :class:`~.loop.Fallbacks`.
-        stats: how it looks, see :class:`~.checks.WindowStats`.
-    """
-
-    window: int
-    key: str
-    seed: int
-    frames: int
-    segment: FileSum
-    carry: FileSum
-    render_s: float
-    fallbacks: dict[str, Any]
-    stats: dict[str, Any]
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> WindowRecord:
-        """Raise DamagedFileError unless every field has its type."""
-        kinds: dict[str, Any] = {
-            "window": int, "key": str, "seed": int, "frames": int, "segment": dict, "carry": dict,
-            "render_s": (int, float), "fallbacks": dict, "stats": dict,
-        }  # fmt: skip
-        if content.keys() != kinds.keys() or any(not isinstance(content[name], kinds[name]) for name in kinds):
-            raise DamagedFileError("the window's record has other fields than expected")
-        return cls(**{**content, **{name: _file_sum(content[name]) for name in ("segment", "carry")}})
-
-    def check_numbers(self) -> None:
-        """Raise DamagedFileError for numbers that no window has, however well the record is signed."""
-        whole = (self.window, self.seed, self.frames)
-        try:
-            seconds = float(self.render_s)
-        except OverflowError:
-            seconds = math.inf
-        if (
-            any(isinstance(number, bool) for number in (*whole, self.render_s))
-            or not 0 <= self.seed < SEED_LIMIT
-            or not 0 < self.frames < FRAMES_LIMIT
-            or not 0 <= seconds < FRAMES_LIMIT
-        ):
-            raise DamagedFileError("its record has numbers that no window can have")
-
-    def check_whole(self) -> None:
-        """Raise DamagedFileError also for measurements that no window has."""
-        self.check_numbers()
-        try:
-            WindowStats.from_json(self.stats)
-        except (ValueError, RecursionError) as error:
-            raise DamagedFileError(str(error)) from error
-
-
-def _file_sum(content: Any) -> FileSum:
-    if (
-        not isinstance(content, dict)
-        or content.keys() != {field.name for field in fields(FileSum)}
-        or not isinstance(content["bytes"], int)
-        or not isinstance(content["sha256"], str)
-    ):
-        raise DamagedFileError("a file's checksum is missing from its record")
-    return FileSum(**content)
-
-
-def chain_link(before: str, seed: int) -> str:
-    """The digest a window's key begins; ``before`` is that of the window before it, or the run's name."""
-    return hashlib.sha256(f"{before}:{seed}".encode()).hexdigest()
-
-
-def window_keys(identity: str, seeds: Sequence[int]) -> tuple[str, ...]:
-    """The key of each window: a digest of the run and of the seeds up to that window."""
-    keys = []
-    chain = identity
-    for seed in seeds:
-        chain = chain_link(chain, seed)
-        keys.append(chain[:_KEY_LENGTH])
-    return tuple(keys)
 
 
 @dataclass(frozen=True)
@@ -372,7 +256,7 @@ class RunFolder:
     def is_sound(self, expected: Any) -> bool:
         """Whether the sound file is the one a manifest's ``sound`` describes."""
         try:
-            _file_sum(expected).check(self.sound_path)
+            FileSum.from_json(expected).check(self.sound_path)
         except DamagedFileError:
             return False
         return True
@@ -386,7 +270,7 @@ class RunFolder:
         """The joined video that ends with the window of this key; None when there is none or it is not as it was."""
         try:
             content = read_json(self.video_record_path)
-            _file_sum(content.pop("sum")).check(self.video_path)
+            FileSum.from_json(content.pop("sum")).check(self.video_path)
             if content.pop("key") != key:
                 return None
             return WrittenVideo(path=self.video_path, **content)
@@ -408,7 +292,7 @@ class RunFolder:
             return None
         if not isinstance(content.get("key"), str):
             raise DamagedFileError(f"{self.video_record_path.name} names no window")
-        return content["key"], _file_sum(content.get("sum"))
+        return content["key"], FileSum.from_json(content.get("sum"))
 
     def write_report(self, text: str) -> None:
         """Keep the report on all windows beside the video, for a person."""

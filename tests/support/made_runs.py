@@ -14,9 +14,10 @@ from longtalk.infinitetalk.run.formats import VideoFormat
 from longtalk.infinitetalk.run.join import WrittenVideo, join
 from longtalk.infinitetalk.run.loop import Fallbacks, MadeWindow
 from longtalk.infinitetalk.run.recorder import Recorder
-from longtalk.infinitetalk.run.run_folder import RunFolder, window_keys
+from longtalk.infinitetalk.run.run_folder import RunFolder
 from longtalk.infinitetalk.run.seeds import parse_rerender, window_seeds
 from longtalk.infinitetalk.run.soundtrack import write_sound
+from longtalk.infinitetalk.run.window_record import window_keys
 
 NAME = "0123456789abcdef"
 PARTS = {"seed": "a", "model": "b"}

@@ -23,8 +23,9 @@ from longtalk.infinitetalk.run import recorder as recorder_module
 from longtalk.infinitetalk.run.files import DamagedFileError, read_json, write_json
 from longtalk.infinitetalk.run.formats import VideoFormat
 from longtalk.infinitetalk.run.recorder import LAST_FRAME, Recorder
-from longtalk.infinitetalk.run.run_folder import RunFolder, WindowRecord, run_names, run_path, window_keys
+from longtalk.infinitetalk.run.run_folder import RunFolder, run_names, run_path
 from longtalk.infinitetalk.run.seeds import window_seeds
+from longtalk.infinitetalk.run.window_record import WindowRecord, window_keys
 
 
 def test_a_window_leaves_its_frames_its_carry_and_a_record(tmp_path: Path) -> None:

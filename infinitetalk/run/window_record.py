@@ -1,0 +1,129 @@
+"""What a finished window leaves on the disk beside its frames: the record that vouches for its files, and its key."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from .files import DamagedFileError, sha256_of
+from .seeds import SEED_LIMIT
+from .window_stats import WindowStats
+
+FRAMES_LIMIT = 1 << 31
+"""Frames (years at 25 fps), or seconds of rendering, that nothing has."""
+
+_KEY_LENGTH = 8
+
+
+@dataclass(frozen=True)
+class FileSum:
+    """A file's size and SHA-256."""
+
+    bytes: int
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> FileSum:
+        return cls(path.stat().st_size, sha256_of(path))
+
+    @classmethod
+    def from_json(cls, content: Any) -> FileSum:
+        """Raise DamagedFileError unless it is a size and a digest."""
+        if (
+            not isinstance(content, dict)
+            or content.keys() != {field.name for field in fields(cls)}
+            or not isinstance(content["bytes"], int)
+            or not isinstance(content["sha256"], str)
+        ):
+            raise DamagedFileError("a file's checksum is missing from its record")
+        return cls(**content)
+
+    def check(self, path: Path) -> None:
+        """Raise DamagedFileError when the file is missing or not this one."""
+        try:
+            size = path.stat().st_size
+            if size != self.bytes:
+                raise DamagedFileError(f"{path.name} has {size} bytes instead of {self.bytes}")
+            if sha256_of(path) != self.sha256:
+                raise DamagedFileError(f"{path.name} is not as it was written")
+        except OSError as error:
+            raise DamagedFileError(f"{path.name} cannot be read ({error.strerror})") from error
+
+
+@dataclass(frozen=True)
+class WindowRecord:
+    """A finished window, as its JSON file holds it.
+
+    Attributes:
+        window: counted from 1.
+        key: 8 hexadecimal digits, from the run and all seeds up to this window.
+        seed: of this window's noise.
+        frames: that it adds to the video.
+        segment, carry: the two files.
+        render_s: what it took.
+        fallbacks: how it was made, see :class:`~.loop.Fallbacks`.
+        stats: how it looks, see :class:`~.checks.WindowStats`.
+    """
+
+    window: int
+    key: str
+    seed: int
+    frames: int
+    segment: FileSum
+    carry: FileSum
+    render_s: float
+    fallbacks: dict[str, Any]
+    stats: dict[str, Any]
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> WindowRecord:
+        """Raise DamagedFileError unless every field has its type."""
+        kinds: dict[str, Any] = {
+            "window": int, "key": str, "seed": int, "frames": int, "segment": dict, "carry": dict,
+            "render_s": (int, float), "fallbacks": dict, "stats": dict,
+        }  # fmt: skip
+        if content.keys() != kinds.keys() or any(not isinstance(content[name], kinds[name]) for name in kinds):
+            raise DamagedFileError("the window's record has other fields than expected")
+        return cls(**{**content, **{name: FileSum.from_json(content[name]) for name in ("segment", "carry")}})
+
+    def check_numbers(self) -> None:
+        """Raise DamagedFileError for numbers that no window has, however well the record is signed."""
+        whole = (self.window, self.seed, self.frames)
+        try:
+            seconds = float(self.render_s)
+        except OverflowError:
+            seconds = math.inf
+        if (
+            any(isinstance(number, bool) for number in (*whole, self.render_s))
+            or not 0 <= self.seed < SEED_LIMIT
+            or not 0 < self.frames < FRAMES_LIMIT
+            or not 0 <= seconds < FRAMES_LIMIT
+        ):
+            raise DamagedFileError("its record has numbers that no window can have")
+
+    def check_whole(self) -> None:
+        """Raise DamagedFileError also for measurements that no window has."""
+        self.check_numbers()
+        try:
+            WindowStats.from_json(self.stats)
+        except (ValueError, RecursionError) as error:
+            raise DamagedFileError(str(error)) from error
+
+
+def chain_link(before: str, seed: int) -> str:
+    """The digest a window's key begins; ``before`` is that of the window before it, or the run's name."""
+    return hashlib.sha256(f"{before}:{seed}".encode()).hexdigest()
+
+
+def window_keys(identity: str, seeds: Sequence[int]) -> tuple[str, ...]:
+    """The key of each window: a digest of the run and of the seeds up to that window."""
+    keys = []
+    chain = identity
+    for seed in seeds:
+        chain = chain_link(chain, seed)
+        keys.append(chain[:_KEY_LENGTH])
+    return tuple(keys)
