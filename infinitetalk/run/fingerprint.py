@@ -87,7 +87,9 @@ class _Hasher:
             self._tag("special", stands)
         elif isinstance(value, enum.Enum):
             self._tag("enum", type(value).__qualname__, value.name)
-        elif value is None or isinstance(value, (bool, int, float, complex, str, torch.dtype, torch.device)):
+        elif isinstance(value, int) and not isinstance(value, bool):
+            self._tag(type(value).__name__, hex(value))  # repr refuses to write thousands of digits
+        elif value is None or isinstance(value, (bool, float, complex, str, torch.dtype, torch.device)):
             self._tag(type(value).__name__, repr(value))
         elif isinstance(value, (bytes, bytearray)):
             self._tag("bytes", len(value))

@@ -43,6 +43,8 @@ logger = logging.getLogger(__name__)
 
 FORMAT = 1
 NAME_LENGTH = 16
+COUNT_LIMIT = 1 << 53
+"""Bytes, frames or pixels that no video has."""
 _NAME = re.compile(rf"[0-9a-f]{{{NAME_LENGTH}}}")
 _WINDOW_FILE = re.compile(r"window_(\d{5,7})_([0-9a-f]{8})\.(json|safetensors|mp4|mkv|mov)(\.part)?")
 _OWNER_LIMIT_BYTES = 4096
@@ -273,10 +275,10 @@ class RunFolder:
             FileSum.from_json(content.pop("sum")).check(self.video_path)
             if content.pop("key") != key:
                 return None
-            return WrittenVideo(path=self.video_path, **content)
+            return _written(self.video_path, content)
         except FileNotFoundError:
             return None
-        except (DamagedFileError, OSError, KeyError, TypeError) as damage:
+        except (DamagedFileError, OSError, KeyError) as damage:
             logger.warning("run %s: the video is joined again: %s", self.name, damage)
             return None
 
@@ -373,6 +375,20 @@ class RunFolder:
             return f"process {int(found['process'])} on {str(found['host'])[:80]}, since {str(found['since'])[:30]}"
         except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return None
+
+
+def _written(path: Path, content: Mapping[str, Any]) -> WrittenVideo:
+    """Raise DamagedFileError unless these are numbers and names that a video can have."""
+    counts = ("frames", "width", "height", "bytes")
+    names = {"video_codec": (str,), "audio_codec": (str, type(None))}
+    if (
+        content.keys() != {*counts, *names, "duration_s"}
+        or any(type(content[name]) is not int or not 0 < content[name] < COUNT_LIMIT for name in counts)
+        or any(not isinstance(content[name], kinds) for name, kinds in names.items())
+        or type(content["duration_s"]) is not float
+    ):
+        raise DamagedFileError("the record of the video has other fields than expected")
+    return WrittenVideo(path=path, **content)
 
 
 def run_path(root: Path, name: str) -> Path:
