@@ -74,7 +74,6 @@ def other(x: float) -> float:
     [
         (1, 1.0),
         (1, True),
-        (10**5000, 10**5000 + 1),
         ("1", 1),
         ([1, 2], [2, 1]),
         ([[1], 2], [1, [2]]),
@@ -106,6 +105,12 @@ def test_what_is_new_in_every_process_does_not_count() -> None:
     assert fingerprint(Box(1, _cache=object())) == fingerprint(Box(1, _cache=[1]))
     assert fingerprint({1, 2, 3}) == fingerprint({3, 2, 1})
     assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
+
+
+def test_numbers_too_long_to_write_down_have_a_digest() -> None:
+    assert fingerprint(10**5000) == fingerprint(10**5000)
+    assert fingerprint(10**5000) != fingerprint(10**5000 + 1)
+    assert fingerprint([1]) != fingerprint([-1])
 
 
 def test_circles_and_depth_end() -> None:
