@@ -14,6 +14,7 @@ import comfy.model_management
 import torch
 
 from ..errors import LongTalkError
+from ..plan.estimate import Estimate
 from ..plan.report import plan_report
 from ..plan.windows import FPS
 from ..run.checks import look_of
@@ -167,6 +168,7 @@ class Session:
             records, start = self._finished()
             kept = len(records)
             self._describe_start(kept)
+            estimate = self._preflight(records, start) if start is not None else None
             self._write_manifest()
             if kept:
                 which = f"windows 1 to {kept} were" if kept > 1 else "window 1 was"
@@ -174,8 +176,8 @@ class Session:
                 if images is not None:
                     images.add_files(self._segments(records))
                     self._notes.append(_FROM_FILES)
-            if start is not None:
-                records = [*records, *self._render(records, start, images)]
+            if start is not None and estimate is not None:
+                records = [*records, *self._render(records, start, estimate, images)]
             video = self._join(records)
             self.folder.write_report(self._report(video, records, kept, whole=True))
         if not self._inputs.keep_windows:
@@ -272,21 +274,19 @@ class Session:
 
     # Making the rest.
 
-    def _render(self, before: Sequence[WindowRecord], start: Start, images: _Images | None) -> list[WindowRecord]:
-        """Render the windows that are missing; their records. What stops it leaves a video of what there is."""
-        inputs, plan = self._inputs, self._plan
-        model = inputs.guider.model_patcher
+    def _preflight(self, before: Sequence[WindowRecord], start: Start) -> Estimate:
+        """What the missing windows will take; the sound of an hour is not written for a run that cannot fit."""
+        inputs = self._inputs
         width, height = self._size
-        steps = inputs.sigmas.numel() - 1
         times = [record.render_s for record in before]
         estimate = preflight(
-            plan=plan,
+            plan=self._plan,
             start=start.window,
             width=width,
             height=height,
-            steps=steps,
+            steps=inputs.sigmas.numel() - 1,
             forwards=forwards_of(inputs.guider),
-            model=model,
+            model=inputs.guider.model_patcher,
             vae=inputs.vae,
             video=inputs.video,
             folder=self.folder.path,
@@ -296,6 +296,16 @@ class Session:
         )
         self._notes.append(estimate.text())
         log.info("%s", estimate.text())
+        return estimate
+
+    def _render(
+        self, before: Sequence[WindowRecord], start: Start, estimate: Estimate, images: _Images | None
+    ) -> list[WindowRecord]:
+        """Render the windows that are missing; their records. What stops it leaves a video of what there is."""
+        inputs, plan = self._inputs, self._plan
+        model = inputs.guider.model_patcher
+        width, height = self._size
+        steps = inputs.sigmas.numel() - 1
         recorder = Recorder(self.folder, inputs.video, self._keys, self._seeds)
         events = RunEvents(
             model, RunProgress(plan, steps, first=start.window, expected_s=estimate.seconds), recorder.check

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from comfy_runs import sampler_settings
 
 from longtalk.infinitetalk.errors import LongTalkError
 from longtalk.infinitetalk.plan import estimate
@@ -20,19 +21,6 @@ from longtalk.infinitetalk.run.formats import VideoFormat
 
 TWENTY_SECONDS = 500
 RATE = 1e12
-
-
-@pytest.fixture(scope="session")
-def wan_14b(comfy: ModuleType) -> SimpleNamespace:
-    """WAN 2.1 I2V 14B as ComfyUI builds it, in fp16, its weights on the meta device; as if on a GPU."""
-    import comfy.supported_models
-
-    sizes = {"dim": 5120, "ffn_dim": 13824, "num_heads": 40, "num_layers": 40, "in_dim": 36, "out_dim": 16}
-    config = comfy.supported_models.WAN21_I2V({"image_model": "wan2.1", "model_type": "i2v", **sizes})
-    config.set_inference_dtype(torch.float16, None)
-    with torch.device("meta"):
-        model = config.get_model({}, device="meta")
-    return SimpleNamespace(model=model, load_device=torch.device("cuda", 0))
 
 
 class Machine:
@@ -44,6 +32,9 @@ class Machine:
 
     def get_total_memory(self, device: torch.device) -> float:
         return self.gpu if device.type == "cuda" else self.total
+
+    def get_free_memory(self, device: torch.device, torch_free_too: bool = False) -> Any:
+        return (self.free, 0.0) if torch_free_too else self.free
 
     def disk_usage(self, path: Path) -> Any:
         self.asked.append(path)
@@ -59,7 +50,7 @@ def machine(comfy: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Machine:
     machine = Machine()
     manager = comfy.model_management
     monkeypatch.setattr(manager, "get_total_memory", machine.get_total_memory)
-    monkeypatch.setattr(manager, "get_free_memory", lambda device: machine.free)
+    monkeypatch.setattr(manager, "get_free_memory", machine.get_free_memory)
     monkeypatch.setattr(manager, "pytorch_attention_flash_attention", lambda: True)
     monkeypatch.setattr(shutil, "disk_usage", machine.disk_usage)
     monkeypatch.setattr(preflight, "matmul_flops_per_s", lambda device, dtype: RATE)
@@ -393,109 +384,24 @@ def test_a_device_that_cannot_be_measured_gives_no_time(
     assert check().seconds is None
 
 
-# The formulas against ComfyUI's own modules, counted by torch.
+# In a run.
 
 
-def _attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int, **options: Any) -> torch.Tensor:
-    """Attention of two plain products, which the counter knows."""
-    q, k, v = (t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (q, k, v))
-    out: torch.Tensor = (q @ k.transpose(-1, -2) @ v).transpose(1, 2).flatten(2)
-    return out
-
-
-@pytest.mark.parametrize(("width", "height", "frames"), [(832, 480, 81), (1280, 720, 21), (240, 416, 5)])
-def test_flops_of_a_forward_are_those_of_comfyuis_model(
-    wan_14b: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, width: int, height: int, frames: int
+def test_a_run_that_is_refused_leaves_nothing_behind(
+    parts: SimpleNamespace,
+    portrait: torch.Tensor,
+    make_audio: Callable[..., Any],
+    output_folder: Path,
+    machine: Machine,
 ) -> None:
-    import comfy.ldm.wan.model
-    from torch.utils.flop_counter import FlopCounterMode
+    """The sound of an hour takes a minute to write; it is not written for a run that cannot fit."""
+    import longtalk.nodes
 
-    monkeypatch.setattr(comfy.ldm.wan.model, "optimized_attention", _attention)
-    half = {"device": "meta", "dtype": torch.float16}
-    latents = (frames - 1) // 4 + 1
-    with FlopCounterMode(display=False) as counter:
-        wan_14b.model.diffusion_model(
-            torch.empty(1, 36, latents, height // 8, width // 8, **half),
-            torch.empty(1, device="meta"),
-            torch.empty(1, 512, 4096, **half),
-            torch.empty(1, 257, 1280, **half),
-        )
-    tokens = estimate.tokens_of(frames, width, height)
-    audio = 40 * 2 * tokens * 2 * 5120**2  # the patch's q and o, which this model has not
-    ours = estimate.forward_flops(estimate.Transformer(5120, 13824, 40), tokens) - audio
-    assert ours == pytest.approx(counter.get_total_flops(), rel=0.05)
-
-
-def test_flops_of_the_vae_are_those_of_comfyuis(comfy: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    import comfy.ldm.wan.vae
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with torch.device("meta"):
-        vae = comfy.ldm.wan.vae.WanVAE(dim=96, z_dim=16, temperal_downsample=[False, True, True])
-    for module in vae.modules():
-        if isinstance(module, comfy.ldm.wan.vae.AttentionBlock):
-            module.optimized_attention = lambda q, k, v: v  # a hundredth of the whole at this size
-    with FlopCounterMode(display=False) as counter:
-        vae.decode(torch.empty(1, 16, 21, 60, 104, device="meta"))
-    decode = counter.get_total_flops() / (81 * 832 * 480)
-    with FlopCounterMode(display=False) as counter:
-        vae.encode(torch.empty(1, 3, 81, 480, 832, device="meta"))
-    encode = counter.get_total_flops() / (81 * 832 * 480)
-    model = estimate.Transformer(1, 1, 1)
-    settings = {"steps": 0, "forwards": 1, "model": model, "flops_per_s": 1.0}
-    pixels = 832 * 480
-    one, two = (estimate.run_seconds(plan_windows(frames), 0, 832, 480, **settings) for frames in (81, 153))
-    assert one == pytest.approx(81 * pixels * (decode + encode) / 0.24, rel=0.03)
-    assert two - one == pytest.approx(pixels * (81 * decode + 9 * encode) / 0.24, rel=0.03)
-
-
-def test_a_forward_takes_less_than_comfyui_reserves_and_more_than_what_is_refused(
-    wan_14b: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, machine: Machine
-) -> None:
-    """Bytes of all tensors alive at once in a real forward of ComfyUI's model, weights left out."""
-    import weakref
-
-    import comfy.ldm.wan.model
-    from torch.utils._python_dispatch import TorchDispatchMode
-    from torch.utils._pytree import tree_leaves
-
-    from longtalk.infinitetalk.host.preflight import forward_bytes
-
-    net = wan_14b.model.diffusion_model
-    monkeypatch.setattr(comfy.ldm.wan.model, "optimized_attention", lambda q, k, v, **options: torch.empty_like(q))
-    known = {parameter.untyped_storage()._cdata for parameter in net.parameters()}
-
-    class Alive(TorchDispatchMode):
-        now = peak = 0
-
-        def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            out = function(*args, **(kwargs or {}))
-            for tensor in tree_leaves(out):
-                if isinstance(tensor, torch.Tensor):
-                    self.add(tensor.untyped_storage())
-            return out
-
-        def add(self, storage: torch.UntypedStorage) -> None:
-            key, size = storage._cdata, storage.nbytes()
-            if key in known:
-                return
-            known.add(key)
-            self.now += size
-            self.peak = max(self.peak, self.now)
-            weakref.finalize(storage, self.remove, key, size)
-
-        def remove(self, key: int, size: int) -> None:
-            known.discard(key)
-            self.now -= size
-
-    half = {"device": "meta", "dtype": torch.float16}
-    inputs = [
-        torch.empty(1, 36, 21, 60, 104, **half),
-        torch.empty(1, device="meta"),
-        torch.empty(1, 512, 4096, **half),
-        torch.empty(1, 257, 1280, **half),
+    machine.disk = 1000
+    settings = sampler_settings(parts, portrait, audio=make_audio(2.0))
+    with pytest.raises(LongTalkError, match="disk of"):
+        longtalk.nodes.LongTalkSampler.execute(**settings)
+    left = [
+        path.name for path in output_folder.rglob("*") if path.is_file() and path.name not in {"lock", "owner.json"}
     ]
-    with Alive() as alive:
-        net(*inputs)
-    reserved = forward_bytes(wan_14b, 81, 832, 480)
-    assert reserved / 2.5 < alive.peak < reserved
+    assert left == []
