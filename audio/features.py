@@ -19,6 +19,7 @@ from ..infinitetalk.errors import LongTalkError
 from ..infinitetalk.plan.windows import FPS
 from ..infinitetalk.values import shown
 from .front_end import conv_features, reach_of
+from .transformer import Attention, LayerOutputs, plain_attention, run_layer
 
 RATE_HZ = 16000
 """What wav2vec2 hears."""
@@ -115,7 +116,8 @@ def speech_features(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
     check: Callable[[], None] = lambda: None,
-    chunk_frames: int = 500,
+    chunk_frames: int = 2000,
+    attention: Attention = plain_attention,
 ) -> torch.Tensor:
     """Outputs of all transformer layers, 25 per second.
 
@@ -130,6 +132,7 @@ def speech_features(
             them so), otherwise the dtype of the weights.
         check: called between chunks and layers; may raise to stop.
         chunk_frames: frames of 20 ms the convolutions make at a time; changes the memory, not the result.
+        attention: computes attention over ``[1, H, T, D]``, see :mod:`.transformer`.
 
     Returns:
         float32 ``[T, L, C]`` on the CPU, L layers without the embedding before the first, ``[T, 12, 768]`` for the
@@ -157,14 +160,13 @@ def speech_features(
     encoder = net.encoder
     x = _embed_positions(encoder, net.feature_projection(x))
     layers = len(encoder.layers)
-    features = torch.empty(frames, layers, x.shape[-1])
+    outputs = LayerOutputs(layers, frames, x.shape[-1])
     for index, layer in enumerate(encoder.layers):
         check()
-        x = layer(x)
-        if index == layers - 1 and encoder.do_stable_layer_norm:
-            x = encoder.layer_norm(x)
-        output = x if mode is FeatureMode.OFFICIAL else _interpolate(x, frames)
-        features[:, index] = output[0].cpu()
+        run_layer(layer, x, attention=attention)
+        output = encoder.layer_norm(x) if index == layers - 1 and encoder.do_stable_layer_norm else x
+        outputs.put(index, output[0] if mode is FeatureMode.OFFICIAL else _interpolate(output, frames)[0])
+    features = outputs.finish()
     if not bool(torch.isfinite(torch.stack(features.aminmax())).all()):
         raise LongTalkError(
             "speech features",

@@ -14,6 +14,7 @@ from transformers import Wav2Vec2Model as Reference
 
 from longtalk.audio.features import FeatureMode, check_encoder, speech_features
 from longtalk.audio.front_end import Reach, reach_of
+from longtalk.audio.transformer import attention_dtype, plain_attention, run_layer
 from longtalk.infinitetalk.errors import LongTalkError
 
 # --- wav2vec2 in the shape ComfyUI gives it: same attribute names, same signatures -----------------------------------
@@ -92,13 +93,14 @@ class PositionalConv(nn.Module):
 class Attention(nn.Module):
     def __init__(self, ops: type, width: int, heads: int) -> None:
         super().__init__()
-        self.heads = heads
+        self.num_heads = heads
         for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
             setattr(self, name, ops.Linear(width, width))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         q, k, v = (
-            proj(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for proj in (self.q_proj, self.k_proj, self.v_proj)
+            proj(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+            for proj in (self.q_proj, self.k_proj, self.v_proj)
         )
         return self.out_proj(functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
@@ -116,14 +118,14 @@ class FeedForward(nn.Module):
 class EncoderLayer(nn.Module):
     def __init__(self, ops: type, width: int, heads: int, stable: bool) -> None:
         super().__init__()
-        self.stable = stable
+        self.do_stable_layer_norm = stable
         self.attention = Attention(ops, width, heads)
         self.layer_norm = ops.LayerNorm(width)
         self.feed_forward = FeedForward(ops, width)
         self.final_layer_norm = ops.LayerNorm(width)
 
     def forward(self, x: torch.Tensor, mask: None = None) -> torch.Tensor:
-        if self.stable:
+        if self.do_stable_layer_norm:
             x = x + self.attention(self.layer_norm(x))
             return x + self.feed_forward(self.final_layer_norm(x))
         x = self.layer_norm(x + self.attention(x))
@@ -333,6 +335,61 @@ class TestAgainstTransformers:
         assert error(speech_features(model, sound, mode="core"), wanted.permute(2, 0, 1)) < 1e-6
 
 
+class TestLayers:
+    @pytest.mark.parametrize("kind", ["base", "large"])
+    @pytest.mark.parametrize("piece_frames", [1, 10, 25, 1000])
+    def test_pieces_do_not_show(self, kind: str, piece_frames: int) -> None:
+        _, model = make_pair(tiny_config(kind))
+        layer = model.encoder.layers[1]
+        x = torch.randn(1, 25, model.encoder.layer_norm.normalized_shape[0], generator=torch.Generator().manual_seed(3))
+        with torch.no_grad():
+            wanted = layer(x)
+            run_layer(layer, x, piece_frames=piece_frames)
+        assert error(x, wanted) < 1e-6
+
+    def test_all_but_attention_sees_few_frames_at_a_time(self) -> None:
+        _, model = make_pair(tiny_config())
+        seen: list[int] = []
+        for name, module in model.encoder.layers[0].named_modules():
+            if name.startswith(("attention.", "feed_forward", "layer_norm", "final_layer_norm")):
+                module.register_forward_pre_hook(lambda _, args: seen.append(args[0].shape[1]))
+        attended: list[int] = []
+
+        def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+            attended.append(query.shape[2])
+            return plain_attention(query, key, value)
+
+        width = model.encoder.layer_norm.normalized_shape[0]
+        with torch.no_grad():
+            run_layer(model.encoder.layers[0], torch.randn(1, 100, width), attention=attention, piece_frames=30)
+        assert max(seen) == 30
+        assert attended == [100]
+
+    def test_attention_is_computed_in_half_on_a_gpu_only(self) -> None:
+        cuda, cpu = torch.device("cuda"), torch.device("cpu")
+        assert attention_dtype(torch.float32, cuda) == torch.float16
+        assert attention_dtype(torch.bfloat16, cuda) == torch.bfloat16
+        assert attention_dtype(torch.float32, cpu) == torch.float32
+
+    def test_attention_in_half_stays_close(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What a GPU does, on the CPU: float16 queries, keys and values, float32 around them."""
+        import longtalk.audio.transformer as transformer
+
+        reference, model = make_pair(tiny_config())
+        sound = speech(20_000)
+        wanted = official(reference, sound)
+        dtypes = set()
+
+        def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+            dtypes.add(query.dtype)
+            return plain_attention(query, key, value)
+
+        monkeypatch.setattr(transformer, "attention_dtype", lambda dtype, device: torch.float16)
+        found = speech_features(model, sound, attention=attention)
+        assert dtypes == {torch.float16}
+        assert 1e-6 < error(found, wanted) < 2e-3
+
+
 class TestDtypes:
     def test_modules_that_cast_their_weights(self) -> None:
         """fp16 weights computed in float32, the positional convolution left in float32, as in ComfyUI."""
@@ -353,7 +410,7 @@ class TestDtypes:
         reference, model = make_pair(tiny_config(), Casting)
         sound = speech(20_000)
         seen = []
-        model.encoder.layers[1].register_forward_pre_hook(lambda _, args: seen.append(args[0].dtype))
+        model.encoder.layers[1].attention.q_proj.register_forward_pre_hook(lambda _, args: seen.append(args[0].dtype))
         found = speech_features(model, sound, dtype=torch.bfloat16)
         assert seen == [torch.bfloat16]
         assert 1e-4 < error(found, official(reference, sound)) < 0.1
@@ -407,7 +464,7 @@ class TestLongSound:
                 raise Stop
 
         ran = []
-        model.encoder.layers[0].register_forward_hook(lambda *_: ran.append(1))
+        model.encoder.layers[0].attention.q_proj.register_forward_hook(lambda *_: ran.append(1))
         with pytest.raises(Stop):
             speech_features(model, speech(32_000), check=stop, chunk_frames=20)
         assert ran == []
