@@ -1,0 +1,1 @@
+"""Which attention kernel: candidates, their proof and their measurement on the user's GPU."""
