@@ -156,6 +156,7 @@ class Session:
         width, height = self._size
         images = _Images(self._plan.frames, width, height) if self._inputs.return_images else None
         video = self.folder.finished_video(self._keys[-1])
+        was_finished = video is not None
         records: Sequence[WindowRecord]
         if video is not None:
             records = self.folder.records(self._keys)
@@ -179,6 +180,8 @@ class Session:
             if start is not None and estimate is not None:
                 records = [*records, *self._render(records, start, estimate, images)]
             video = self._join(records)
+        # A run that was killed between its video and its report gets the report now.
+        if not (was_finished and self.folder.report_path.exists()):
             self.folder.write_report(self._report(video, records, kept, whole=True))
         if not self._inputs.keep_windows:
             self.folder.discard_windows()

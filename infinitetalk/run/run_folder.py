@@ -105,6 +105,10 @@ class RunFolder:
     def video_record_path(self) -> Path:
         return self.path / "talk.json"
 
+    @property
+    def report_path(self) -> Path:
+        return self.path / "report.txt"
+
     def partial_path(self, windows: int, total: int) -> Path:
         return self.path / f"partial_{windows}_of_{total}_windows{self.suffix}"
 
@@ -298,7 +302,7 @@ class RunFolder:
 
     def write_report(self, text: str) -> None:
         """Keep the report on all windows beside the video, for a person."""
-        with atomic(self.path / "report.txt") as part:
+        with atomic(self.report_path) as part:
             part.write_text(text + "\n", "utf-8")
 
     def bytes(self) -> int:

@@ -216,6 +216,21 @@ def test_harm_to_the_runs_other_files_is_made_good_without_rendering(
     assert abs(sound_seconds(video) - FRAMES / 25) < 0.04
 
 
+def test_a_run_killed_between_its_video_and_its_report_gets_the_report(
+    run: Run, parts: SimpleNamespace, finished: Path
+) -> None:
+    expected = (finished / "report.txt").read_text()
+    (finished / "report.txt").rename(finished / "report.txt.part")
+    with forwards_of(parts) as forwards:
+        run()
+    assert forwards == []
+    assert not (finished / "report.txt.part").exists()
+    found = (finished / "report.txt").read_text()
+    windows = [line for line in expected.splitlines() if line.startswith("     ")]
+    assert len(windows) == WINDOWS
+    assert [line for line in found.splitlines() if line.startswith("     ")] == [f"{line}  kept" for line in windows]
+
+
 def test_harm_to_an_unfinished_run_is_made_good(
     run: Run, parts: SimpleNamespace, expected: tuple[int, str], output_folder: Path, interrupted: type[BaseException]
 ) -> None:
