@@ -8,6 +8,7 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import ComfyExtension, io
 
+from .attention import LongTalkAttention
 from .conditioning import FOLDER, LongTalkLoadConditioning, LongTalkSaveConditioning
 from .patch import LongTalkLoadPatch
 from .plan import LongTalkPlan
@@ -26,6 +27,7 @@ NODES: list[type[io.ComfyNode]] = [
     LongTalkGuider,
     LongTalkSaveConditioning,
     LongTalkLoadConditioning,
+    LongTalkAttention,
 ]
 
 

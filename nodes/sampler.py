@@ -9,6 +9,7 @@ from comfy_api.latest import InputImpl, io
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..audio.tracks import Track, track_from_audio
+from ..infinitetalk.attention.measured import Precision
 from ..infinitetalk.errors import LongTalkError
 from ..infinitetalk.host.checks import SIZE_MAX, STEPS_MAX
 from ..infinitetalk.host.guider import make_guider
@@ -23,6 +24,7 @@ from ..infinitetalk.values import check_choice, check_whole
 from .common import CATEGORY, SpeakersType, SpeechType, output_of, speakers_from, window_inputs
 from .speech import feature_input
 
+ATTENTION_CHOICES = (*(each.value for each in Precision), "as ComfyUI")
 NO_IMAGES = "Turn on return_images to get the frames as an IMAGE batch (they need a lot of memory)."
 
 
@@ -142,6 +144,28 @@ def run_inputs() -> list[Any]:
     ]
 
 
+def attention_input() -> Any:
+    return io.Combo.Input(
+        "attention",
+        options=list(ATTENTION_CHOICES),
+        default=ATTENTION_CHOICES[0],
+        optional=True,
+        tooltip="exact: the fastest attention kernel on this GPU with an error below 0.5 %, measured at first use. "
+        "fast: below 3 %, which admits 8-bit kernels such as SageAttention. as ComfyUI: the one ComfyUI was started "
+        "with. An attention that another node put on the model is kept in any case.",
+    )
+
+
+def attention_from(attention: str) -> Precision | None:
+    """The class of kernels that a choice means; None for ComfyUI's own.
+
+    Raises:
+        LongTalkError: a choice that does not exist.
+    """
+    check_choice(attention, "attention", ATTENTION_CHOICES)
+    return None if attention == ATTENTION_CHOICES[-1] else Precision(attention)
+
+
 def run_settings(resume: str, rerender_from: str, finished_runs: str) -> dict[str, Any]:
     """The same three as :class:`Inputs` takes them.
 
@@ -219,6 +243,7 @@ class LongTalkSampler(io.ComfyNode):
                 SpeakersType.Input("speakers", optional=True, tooltip="Instead of audio, for two speakers."),
                 *optional_inputs(),
                 *run_inputs(),
+                attention_input(),
             ],
             outputs=sampler_outputs(),
         )
@@ -256,6 +281,7 @@ class LongTalkSampler(io.ComfyNode):
         resume: str = RESUME_CHOICES[0],
         rerender_from: str = "",
         finished_runs: str = KEEP_CHOICES[0],
+        attention: str = ATTENTION_CHOICES[0],
     ) -> io.NodeOutput:
         guider = make_guider(model, positive, negative, cfg, audio_cfg)
         speakers = speakers_from(audio, speakers)
@@ -285,6 +311,7 @@ class LongTalkSampler(io.ComfyNode):
                 audio_scale=audio_scale,
                 video=VideoFormat(codec, crf),
                 return_images=return_images,
+                attention=attention_from(attention),
                 **run_settings(resume, rerender_from, finished_runs),
             )
         )
@@ -321,6 +348,7 @@ class LongTalkSamplerAdvanced(io.ComfyNode):
                 io.Conditioning.Input("negative", optional=True),
                 *optional_inputs(),
                 *run_inputs(),
+                attention_input(),
             ],
             outputs=sampler_outputs(),
         )
@@ -355,6 +383,7 @@ class LongTalkSamplerAdvanced(io.ComfyNode):
         resume: str = RESUME_CHOICES[0],
         rerender_from: str = "",
         finished_runs: str = KEEP_CHOICES[0],
+        attention: str = ATTENTION_CHOICES[0],
     ) -> io.NodeOutput:
         if guider is None:
             guider = make_guider(model, positive, negative, cfg, audio_cfg)
@@ -384,6 +413,7 @@ class LongTalkSamplerAdvanced(io.ComfyNode):
                 audio_scale=audio_scale,
                 video=VideoFormat(codec, crf),
                 return_images=return_images,
+                attention=attention_from(attention),
                 **run_settings(resume, rerender_from, finished_runs),
             )
         )

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import comfy.ldm.modules.attention as core
+import comfy.model_patcher
 import folder_paths
 import torch
 
 from ..attention.backends import Backend, installed, software
 from ..attention.chooser import Chooser
 from ..attention.measured import Case, Precision, Store, precision_of, table
+from ..errors import LongTalkError
 
 OVERRIDE = "optimized_attention_override"
 
@@ -174,3 +176,22 @@ def set_attention(model: Any, attention: MeasuredAttention) -> None:
         **options,
         "transformer_options": {**options.get("transformer_options", {}), OVERRIDE: attention},
     }
+
+
+def with_attention(model: Any, precision: Precision | str) -> Any:
+    """A clone of any ComfyUI model that computes with the measured attention.
+
+    Raises:
+        LongTalkError: no model, or an unknown class.
+    """
+    attention = MeasuredAttention(precision)
+    if not isinstance(model, comfy.model_patcher.ModelPatcher):
+        raise LongTalkError(
+            "model",
+            expected="a MODEL",
+            actual="nothing" if model is None else type(model).__name__,
+            action="Connect the output of Load Diffusion Model",
+        )
+    clone = model.clone()
+    set_attention(clone, attention)
+    return clone

@@ -11,7 +11,9 @@ import torch
 from comfy.ldm.modules.attention import optimized_attention
 
 from ..model.audio_attention import cross_attend
+from ..model.folded_attention import add_audio, is_worth_folding
 from ..model.speakers import Attention, speaker_map
+from .layer_weights import layer_weights
 
 #: transformer_options: per conditioning of the current call, whether it hears the audio (set by the guider).
 AUDIO_ON = "longtalk_audio_on"
@@ -71,10 +73,12 @@ class AudioPatch:
         block = self.model_patch.model.blocks[options["block_index"]]
         _, rows, columns = options["grid_sizes"]
         mapped = options.pop(SPEAKER_MAP, None)
-        attention = attention_for(options)
         context = self._context(x, options)
-        added = cross_attend(block.audio_cross_attn, block.norm_x(x), context, rows * columns, attention, mapped)
-        return x + added * self.scale
+        layers, normed = block.audio_cross_attn, block.norm_x(x)
+        if mapped is None and is_worth_folding(layers, x.shape[-1], context.shape[-2]):
+            return add_audio(layers, x, normed, context, rows * columns, self.scale, layer_weights)
+        added = cross_attend(layers, normed, context, rows * columns, attention_for(options), mapped)
+        return torch.add(x, added, alpha=self.scale)
 
     def models(self) -> list[Any]:
         """ComfyUI loads these together with the model."""

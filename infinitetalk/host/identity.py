@@ -11,6 +11,7 @@ import av
 import comfy.model_patcher
 import torch
 
+from ..attention.measured import Precision
 from ..plan.windows import Plan
 from ..run.fingerprint import fingerprint, weights_fingerprint
 from ..run.formats import VideoFormat
@@ -42,6 +43,7 @@ def identity_parts(
     sampler: Any,
     sigmas: torch.Tensor,
     audio_scale: float,
+    attention: Precision | None,
 ) -> dict[str, str]:
     """Digests by name; the names are for a person who asks why a run did not go on."""
     patcher = guider.model_patcher
@@ -69,6 +71,7 @@ def identity_parts(
         "sampler": sampler,
         "steps": sigmas,
         "audio scale": float(audio_scale),
+        "attention": attention,
     }
     for name, entries in guider.original_conds.items():
         values[name] = [{key: item for key, item in entry.items() if key not in _VOLATILE} for entry in entries]

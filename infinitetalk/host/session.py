@@ -127,6 +127,7 @@ class Session:
         self._notes = notes
         self._began = time.perf_counter()
         self._waited_s = 0.0
+        self._attention: list[str] = []
         self._parts = identity_parts(
             plan=inputs.plan,
             size=self._size,
@@ -142,6 +143,7 @@ class Session:
             sampler=inputs.sampler,
             sigmas=inputs.sigmas,
             audio_scale=inputs.audio_scale,
+            attention=inputs.attention,
         )
         self.folder = RunFolder(root, identity_of(self._parts), inputs.video.suffix)
         windows = len(self._plan.windows)
@@ -335,6 +337,7 @@ class Session:
                 ) from error
             raise
         self._waited_s = recorder.waited_s
+        self._attention = family.attention_report()
         return recorder.records
 
     def _family(self, events: RunEvents) -> WanFamily:
@@ -356,6 +359,7 @@ class Session:
             sigmas=inputs.sigmas,
             audio_scale=inputs.audio_scale,
             events=events,
+            attention=inputs.attention,
         )
 
     def _leave_partial(self, before: Sequence[WindowRecord], recorder: Recorder) -> str:
@@ -416,7 +420,7 @@ class Session:
             lines.append(f"saved as {video.path} (Save Video writes mp4, which cannot hold {inputs.video.codec})")
         lines += [f"note: {note}" for note in self._notes]
         table = windows_report(self._plan, records, kept, whole=whole) if records else plan_report(self._plan)
-        return "\n".join([*lines, "", table])
+        return "\n".join([*lines, "", table, *("\n" + text for text in self._attention)])
 
     def _disk_use(self) -> str:
         root = self.folder.path.parent

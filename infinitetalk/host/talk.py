@@ -12,6 +12,7 @@ import folder_paths
 import torch
 
 from ...audio.tracks import Track
+from ..attention.measured import Precision
 from ..plan.windows import FPS, Plan
 from ..run.formats import VideoFormat
 from ..run.seeds import parse_rerender
@@ -46,7 +47,8 @@ class Inputs:
 
     ``speech`` is called once, when everything else has been checked; ``plan`` must be made for its speakers' frames.
     ``rerender_from`` is read by :func:`~..run.seeds.parse_rerender`; ``start_over`` forgets what an earlier run of the
-    same inputs made; without ``keep_windows`` only the video is left of a finished run.
+    same inputs made; without ``keep_windows`` only the video is left of a finished run. ``attention`` is the class of
+    attention kernels, None for ComfyUI's own choice.
     """
 
     plan: Plan
@@ -68,6 +70,7 @@ class Inputs:
     start_over: bool = False
     rerender_from: str = ""
     keep_windows: bool = True
+    attention: Precision | None = Precision.EXACT
 
 
 def runs_root() -> Path:

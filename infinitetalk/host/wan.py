@@ -13,11 +13,13 @@ import comfy.utils
 import torch
 from comfy.patcher_extension import WrappersMP
 
+from ..attention.measured import Precision
 from ..errors import LongTalkError
 from ..model.audio_projection import audio_context, silent_context
 from ..model.speakers import token_masks
 from ..plan.windows import Plan, Window
 from ..run.loop import Carry, Fallbacks, Rendered
+from .attention import OVERRIDE, MeasuredAttention, has_override, set_attention
 from .audio_patch import AudioPatch, PinnedLatents, SpeakerMapPatch
 from .checks import LATENT_CHANNELS, VAE_SPATIAL, check_latents
 from .events import RunEvents
@@ -80,6 +82,8 @@ class WanFamily:
         noise: gives each window its noise and seed.
         sampler, sigmas: as in SamplerCustomAdvanced.
         audio_scale: strength of the audio cross-attention; 0 leaves the patch out altogether.
+        attention: class of attention kernels, see :class:`~.attention.MeasuredAttention`; None leaves the choice to
+            ComfyUI. A node's own attention on the model stays in any case.
     """
 
     def __init__(
@@ -100,6 +104,7 @@ class WanFamily:
         sigmas: torch.Tensor,
         audio_scale: float,
         events: RunEvents,
+        attention: Precision | None = None,
     ) -> None:
         self._vae = vae
         self._features = features
@@ -117,6 +122,8 @@ class WanFamily:
         model = guider.model_patcher.clone()
         # A guider may carry options of its own beside its model's.
         model.model_options = comfy.model_patcher.create_model_options_clone(guider.model_options)
+        if attention is not None and not has_override(model.model_options):
+            set_attention(model, MeasuredAttention(attention))
         self._pinned = PinnedLatents()
         model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, self._pinned)
         self._keep_free = KeepMoreFree()
@@ -165,7 +172,7 @@ class WanFamily:
             self._keep_free.factor = 2**fallbacks.memory_level
             free_everything()
         if fallbacks.plain_attention:
-            self._model.model_options["transformer_options"]["optimized_attention_override"] = _plain_attention
+            self._model.model_options["transformer_options"][OVERRIDE] = _plain_attention
 
     def is_out_of_memory(self, error: Exception) -> bool:
         return is_out_of_memory(error)
@@ -175,10 +182,19 @@ class WanFamily:
         """The attention function the model uses: an override's, or the one ComfyUI was started with."""
         if self._fallbacks.plain_attention:
             return "PyTorch's own attention"
-        options = self._model.model_options["transformer_options"]
-        function = options.get("optimized_attention_override", comfy.ldm.modules.attention.optimized_attention)
+        function = self._override or comfy.ldm.modules.attention.optimized_attention
+        if isinstance(function, MeasuredAttention):
+            return function.name
         name = getattr(function, "__qualname__", type(function).__name__).replace(".<locals>", "")
         return f"{getattr(function, '__module__', '')}.{name}".lstrip(".")
+
+    @property
+    def _override(self) -> Any:
+        return self._model.model_options["transformer_options"].get(OVERRIDE)
+
+    def attention_report(self) -> list[str]:
+        """The kernels that were measured for this run, as tables."""
+        return self._override.report() if isinstance(self._override, MeasuredAttention) else []
 
     def sample(self, window: Window, carry: Carry) -> torch.Tensor:
         """The window's latents ``[1, 16, window.latents, h, w]``, its pinned ones exactly as they went in."""

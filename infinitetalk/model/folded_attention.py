@@ -23,9 +23,9 @@ from torch.nn import functional
 LayerWeights = Callable[[Any, torch.Tensor], AbstractContextManager["tuple[torch.Tensor, torch.Tensor | None]"]]
 
 
-def is_worth_folding(layers: Any, context: torch.Tensor) -> bool:
-    """Whether folded products are smaller: heads times audio tokens against the width of the model."""
-    return int(layers.num_heads) * context.shape[-2] < int(layers.q_linear.weight.shape[0])
+def is_worth_folding(layers: Any, width: int, tokens: int) -> bool:
+    """Whether folded products are smaller: heads times ``tokens`` of audio in a frame against the model's ``width``."""
+    return int(layers.num_heads) * tokens < width
 
 
 def add_audio(

@@ -49,6 +49,7 @@ def parts_of(parts: SimpleNamespace, image: torch.Tensor, audio: Any, **changes:
         "sampler": comfy.samplers.sampler_object("euler"),
         "sigmas": comfy.samplers.KSampler(model, 2, model.load_device, "euler", "simple").sigmas,
         "audio_scale": 1.0,
+        "attention": None,
     }
     return identity_parts(**{**values, **changes})
 

@@ -71,6 +71,37 @@ def test_one_speaker_equals_core(core_patch: Any, our_patch: Any) -> None:
     assert relative(ours, theirs) < 1e-5
 
 
+@pytest.mark.parametrize(("items", "heard"), [(1, 1), (3, 1), (2, 2)])
+@pytest.mark.parametrize("behind", [0, 7])
+@pytest.mark.parametrize("patch", ["core_patch", "our_patch"])
+def test_folded_products_equal_core(
+    request: pytest.FixtureRequest, core_patch: Any, patch: str, items: int, heard: int, behind: int
+) -> None:
+    """The one-speaker path of the 14B model, with core's module and ours, items that hear the same and different."""
+    from longtalk.infinitetalk.host.layer_weights import layer_weights
+    from longtalk.infinitetalk.model.folded_attention import add_audio
+
+    layers = request.getfixturevalue(patch).blocks[0].audio_cross_attn
+    x, normed = (randn(items, FRAMES * PER_FRAME + behind, WIDTH, seed=seed) for seed in (1, 5))
+    context = randn(heard, FRAMES, TOKENS, 768, seed=2)
+    out = add_audio(layers, x, normed, context, PER_FRAME, 0.7, layer_weights)
+    used = FRAMES * PER_FRAME
+    for item in range(items):
+        theirs = core_patch.blocks[0].audio_cross_attn(
+            normed[item : item + 1, :used], context[item % heard][None], shape=(FRAMES, ROWS, COLUMNS)
+        )[0]
+        assert relative(out[item, :used] - x[item, :used], 0.7 * theirs) < 1e-5
+        assert torch.equal(out[item, used:], x[item, used:])
+
+
+def test_products_are_folded_where_they_are_smaller(our_patch: Any) -> None:
+    from longtalk.infinitetalk.model.folded_attention import is_worth_folding
+
+    layers = our_patch.blocks[0].audio_cross_attn
+    assert is_worth_folding(layers, 5120, TOKENS), "the published model"
+    assert not is_worth_folding(layers, WIDTH, TOKENS), "640 < 40 * 32"
+
+
 def masks() -> torch.Tensor:
     grid = torch.zeros(2, ROWS, COLUMNS, dtype=torch.bool)
     grid[0, :, :2] = True

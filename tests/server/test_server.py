@@ -28,6 +28,7 @@ NODES = {
     "LongTalkGuider",
     "LongTalkSaveConditioning",
     "LongTalkLoadConditioning",
+    "LongTalkAttention",
 }
 
 
