@@ -68,7 +68,7 @@ def _cast_packed(layer: Any, like: torch.Tensor) -> tuple[torch.Tensor, torch.Te
 
 
 def refuse_lora(layer: nn.Module, functions: Any) -> None:
-    """Raise where ComfyUI wants to bring a LoRA to a packed weight: by ``functions``, or in dynamic VRAM beside them."""
+    """Raise where ComfyUI is to bring a LoRA to a packed weight: by ``functions``, or with dynamic VRAM beside them."""
     later = getattr(layer, "weight_lowvram_function", None)
     if later is not None or any(getattr(function, "is_lowvram_patch", False) for function in functions):
         raise lora_refused()
