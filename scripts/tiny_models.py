@@ -17,14 +17,15 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 
 #: Raise when the files change, so that caches made by an older version are written again.
-VERSION = 1
+VERSION = 2
 SEED = 20260101
 
 #: Hidden size: divisible by 128 (WAN's heads) and by 40 (the audio heads of every InfiniteTalk file).
@@ -38,6 +39,7 @@ FILES = {
     "diffusion": "diffusion_models/longtalk_tiny_wan_i2v.safetensors",
     "vae": "vae/longtalk_tiny_wan_vae.safetensors",
     "patch": "model_patches/longtalk_tiny_infinitetalk.safetensors",
+    "patch_q8": "model_patches/longtalk_tiny_infinitetalk_Q8_0.gguf",
     "audio_encoder": "audio_encoders/longtalk_tiny_wav2vec2.safetensors",
     "positive": "conditioning/longtalk_tiny_positive.safetensors",
     "negative": "conditioning/longtalk_tiny_negative.safetensors",
@@ -152,13 +154,35 @@ def conditioning(name: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     return pack([[text, {"pooled_output": None}]], clip_vision)
 
 
-def write(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
+@contextmanager
+def written_whole(path: Path) -> Iterator[str]:
+    """A name to write to; the file gets its own name when it is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
         pass
-    save_file(tensors, part.name, metadata=metadata)
+    yield part.name
     os.chmod(part.name, 0o644)
     os.replace(part.name, path)
+
+
+def write(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
+    with written_whole(path) as part:
+        save_file(tensors, part, metadata=metadata)
+
+
+def write_q8(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    """As GGUF, matrices in Q8_0 (every row is a multiple of 32 values), vectors in fp32."""
+    import gguf
+
+    with written_whole(path) as part:
+        writer = gguf.GGUFWriter(part, "wan")
+        for name, tensor in tensors.items():
+            kind = gguf.GGMLQuantizationType.Q8_0 if tensor.ndim == 2 else gguf.GGMLQuantizationType.F32
+            writer.add_tensor(name, gguf.quantize(tensor.numpy(), kind), raw_dtype=kind)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
 
 
 def make_all(out: Path) -> None:
@@ -170,6 +194,7 @@ def make_all(out: Path) -> None:
     }
     for key, build in builders.items():
         write(out / FILES[key], build())
+    write_q8(out / FILES["patch_q8"], infinitetalk())
     for key in ("positive", "negative"):
         write(out / FILES[key], *conditioning(key))
 

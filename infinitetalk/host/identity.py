@@ -16,6 +16,7 @@ from ..plan.windows import Plan
 from ..run.fingerprint import fingerprint, weights_fingerprint
 from ..run.formats import VideoFormat
 from ..run.run_folder import FORMAT, NAME_LENGTH
+from .packed_linear import PackedLinear
 
 #: Entries of a conditioning that ComfyUI makes anew each time it converts one.
 _VOLATILE = ("uuid", "model_conds")
@@ -60,7 +61,11 @@ def identity_parts(
         "model": _weights(patcher),
         "LoRA": patcher.patches,
         "model options": [guider.model_options, patcher.model_options, patcher.object_patches, patcher.wrappers],
-        "model patch": [_weights(model_patch), model_patch.patches if _is_patcher(model_patch) else None],
+        "model patch": [
+            _weights(model_patch),
+            model_patch.patches if _is_patcher(model_patch) else None,
+            *_packing(model_patch.model),
+        ],
         "vae": weights_fingerprint(_tensors(vae.first_stage_model)),
         "image": image,
         "speech": [speech.speakers, speech.encoded_by or list(speech.features)],
@@ -97,6 +102,11 @@ def _vision(output: Any) -> dict[str, Any] | None:
 
 def _weights(patcher: Any) -> str:
     return weights_fingerprint(_tensors(patcher.model, getattr(patcher, "backup", {})))
+
+
+def _packing(model: torch.nn.Module) -> list[tuple[str, str]]:
+    """How each packed weight is packed: two of GGUF's formats may have the same size."""
+    return [(name, layer.kind) for name, layer in model.named_modules() if isinstance(layer, PackedLinear)]
 
 
 def _tensors(model: torch.nn.Module, backup: Mapping[str, Any] | None = None) -> Iterator[tuple[str, torch.Tensor]]:

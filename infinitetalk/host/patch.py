@@ -9,40 +9,66 @@ from typing import Any
 import comfy.model_management
 import comfy.model_patcher
 import comfy.ops
+import torch
 from torch import nn
 
 from ..errors import LongTalkError
 from ..model.audio_attention import InfiniteTalkModel
-from ..model.checkpoint import WANTED, read_patch
+from ..model.checkpoint import WANTED, PatchFile, read_patch
+from .packed_linear import PackedLinear, factor_name
 
 log = logging.getLogger(__name__)
 
 
 def load_patch(path: Path) -> Any:
-    """Load an InfiniteTalk file as a MODEL_PATCH, in the file's own dtype.
+    """Load an InfiniteTalk file as a MODEL_PATCH that takes as much memory as the file does on disk.
 
     Raises:
         LongTalkError: see :func:`~..model.checkpoint.read_patch`.
     """
     file = read_patch(path)
+    model = _empty_model(file)
+    patcher = comfy.model_patcher.CoreModelPatcher(
+        model,
+        load_device=comfy.model_management.get_torch_device(),
+        offload_device=comfy.model_management.unet_offload_device(),
+    )
+    kinds = file.kinds
+    model.load_state_dict(_tensors(file, copy=not patcher.is_dynamic()), assign=True)
+    log.info("%s: InfiniteTalk, width %d, %d blocks, %s", path.name, file.sizes.width, file.sizes.layers, kinds)
+    return patcher
+
+
+def _empty_model(file: PatchFile) -> InfiniteTalkModel:
+    """The model without memory for its weights; they come as they are, each in its own precision."""
     sizes = file.sizes
-    offload = comfy.model_management.unet_offload_device()
     model = InfiniteTalkModel(
         sizes.width,
         sizes.layers,
         intermediate=sizes.intermediate,
         tokens=sizes.tokens,
         audio_width=sizes.audio_width,
-        device=offload,
-        dtype=file.dtype,
+        device="meta",
         operations=comfy.ops.manual_cast,
     )
-    patcher = comfy.model_patcher.CoreModelPatcher(
-        model, load_device=comfy.model_management.get_torch_device(), offload_device=offload
-    )
-    model.load_state_dict(file.weights, assign=patcher.is_dynamic())
-    log.info("%s: InfiniteTalk, width %d, %d blocks, %s", path.name, sizes.width, sizes.layers, file.dtype)
-    return patcher
+    for name, packed in file.packed.items():
+        model.set_submodule(name.removesuffix(".weight"), PackedLinear(packed))
+    return model.requires_grad_(False)
+
+
+def _tensors(file: PatchFile, *, copy: bool) -> dict[str, torch.Tensor]:
+    """The weights by the model's names.
+
+    Args:
+        copy: into memory of their own. Tensors of a safetensors file are views of the file, which may be replaced or
+            unmounted; only ComfyUI's dynamic VRAM wants them so. Tensors of a GGUF file are in memory already.
+    """
+    out = {name: tensor.clone() if copy else tensor for name, tensor in file.weights.items()}
+    for name, packed in file.packed.items():
+        out[name] = packed.stored.clone() if copy and packed.stored.is_floating_point() else packed.stored
+        if packed.factor is not None:
+            out[factor_name(name)] = packed.factor
+    return out
 
 
 def _width_of(net: Any) -> int | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,17 +14,20 @@ import torch
 from ...audio.features import LAYERS as AUDIO_LAYERS
 from ...audio.features import WIDTH as AUDIO_WIDTH
 from ..errors import LongTalkError
-from ..tensor_file import open_tensors
+from ..gguf_file import GGUFFile, is_gguf, open_gguf
+from ..tensor_file import TensorFile, open_tensors
 from ..tensors import described, is_finite
 from .audio_attention import AUDIO_HEADS
 from .audio_projection import AUDIO_WINDOW, LATER_WINDOW
+from .quantised import FP8_DTYPES, PackedWeight
 
 log = logging.getLogger(__name__)
 
-WANTED = "an InfiniteTalk patch (wan2.1_infiniteTalk_single_fp16.safetensors or ..._multi_fp16.safetensors)"
+WANTED = "an InfiniteTalk patch (wan2.1_infiniteTalk_single_fp16.safetensors, ..._multi_fp16.safetensors or a GGUF)"
 PREFIXES = ("model.diffusion_model.", "diffusion_model.")
 PRECISIONS = (torch.float32, torch.float16, torch.bfloat16)
-FP8_DTYPES = (torch.float8_e4m3fn, torch.float8_e5m2)
+#: No weight is larger: it would be infinite in half precision.
+LARGEST = 65504.0
 #: How the names of scaled fp8's factors end.
 SCALES = ("scale_weight", "weight_scale")
 PER_FRAME = AUDIO_LAYERS * AUDIO_WIDTH
@@ -97,16 +101,23 @@ class PatchSizes:
 
 @dataclass(frozen=True)
 class PatchFile:
-    """An InfiniteTalk file in memory.
+    """An InfiniteTalk file in memory, about as large as on disk.
 
     Attributes:
-        weights: by the names of :class:`~.audio_attention.InfiniteTalkModel`, all of them, finite.
-        dtype: of the weights.
+        weights: by the names of :class:`~.audio_attention.InfiniteTalkModel`, finite.
+        packed: matrices in fp8 or GGUF's block formats, by the same names; with ``weights`` these are all.
     """
 
     weights: dict[str, torch.Tensor]
+    packed: dict[str, PackedWeight]
     sizes: PatchSizes
-    dtype: torch.dtype
+
+    @property
+    def kinds(self) -> str:
+        """What the matrices are kept in, the most frequent first: "Q4_K, Q6_K, float32"."""
+        matrices = [str(each.dtype).removeprefix("torch.") for each in self.weights.values() if each.ndim == 2]
+        counts = Counter([*(each.kind for each in self.packed.values()), *matrices])
+        return ", ".join(kind for kind, _ in counts.most_common())
 
 
 def _size(name: str, shapes: Mapping[str, tuple[int, ...]], weight: str, dimensions: int) -> int:
@@ -173,64 +184,96 @@ def _scale_name(weight: str, known: Mapping[str, object]) -> str | None:
     return next((stem + end for end in SCALES if stem != weight and stem + end in known), None)
 
 
-def _expanded(name: str, weight: str, tensor: torch.Tensor, scale: torch.Tensor | None) -> torch.Tensor:
-    """Float8 times its factor as float16; other precisions as they are.
+def _fp8(name: str, weight: str, tensor: torch.Tensor, scale: torch.Tensor | None) -> PackedWeight:
+    """A float8 matrix with its factor.
 
     Raises:
-        LongTalkError: other kinds of numbers, a factor of another shape, NaN or infinite values.
+        LongTalkError: a factor of another shape or kind.
     """
-    if tensor.dtype in FP8_DTYPES:
-        tensor = tensor.float()
-        if scale is not None:
-            if scale.numel() != 1 and scale.shape != (tensor.shape[0], 1):
-                raise LongTalkError(
-                    name,
-                    expected=f"one factor for {weight}, or one per row",
-                    actual=described(scale),
-                    action="Choose the fp16 file, or download this one again",
-                )
-            tensor = tensor * scale.float()
-        tensor = tensor.half()
-    if tensor.dtype not in PRECISIONS:
+    rows = tensor.shape[0]
+    if scale is not None:
+        if not scale.is_floating_point() or not (scale.numel() == 1 or scale.shape in ((rows,), (rows, 1))):
+            raise LongTalkError(
+                name,
+                expected=f"one factor for {weight}, or one per row",
+                actual=described(scale),
+                action="Choose the fp16 file, or download this one again",
+            )
+        scale = scale.float().reshape(-1, 1)
+    return PackedWeight(str(tensor.dtype).removeprefix("torch."), tensor, scale)
+
+
+def _checked(name: str, weight: str, value: torch.Tensor | PackedWeight) -> torch.Tensor | PackedWeight:
+    """A weight of a kind that can be computed with.
+
+    Raises:
+        LongTalkError: other kinds of numbers, NaN or infinite values.
+    """
+    if isinstance(value, torch.Tensor) and value.dtype not in PRECISIONS:
         raise LongTalkError(
             name,
             expected=f"{weight} in fp32, fp16, bf16 or fp8",
-            actual=described(tensor),
+            actual=described(value),
             action="Choose a file in one of these precisions",
         )
-    if not is_finite(tensor):
+    if not (is_finite(value) if isinstance(value, torch.Tensor) else value.largest() <= LARGEST):
         raise LongTalkError(
             name, expected="finite weights", actual=f"NaN or infinity in {weight}", action="Download the file again"
         )
-    return tensor
+    return value
+
+
+def _read_tensors(
+    file: TensorFile, sources: Mapping[str, str], wanted: Iterable[str]
+) -> dict[str, torch.Tensor | PackedWeight]:
+    """Weights of a safetensors file: float8 matrices packed, float8 vectors as float16."""
+    scales = {weight: sources[found] for weight in wanted if (found := _scale_name(weight, sources))}
+    raw = file.read([*(sources[weight] for weight in wanted), *scales.values()])
+    out: dict[str, torch.Tensor | PackedWeight] = {}
+    for weight in wanted:
+        tensor = raw[sources[weight]]
+        if tensor.dtype not in FP8_DTYPES:
+            out[weight] = tensor
+        elif tensor.ndim == 2:
+            out[weight] = _fp8(file.path.name, weight, tensor, raw[scales[weight]] if weight in scales else None)
+        else:
+            out[weight] = tensor.half()
+    return out
 
 
 def read_patch(path: Path) -> PatchFile:
-    """Read an InfiniteTalk safetensors file.
+    """Read an InfiniteTalk file, safetensors or GGUF, whatever its name ends with.
 
-    The weights keep the file's dtype (fp32, fp16 or bf16); scaled fp8 is expanded to fp16 while loading. Names and
-    shapes are checked before any weight is read.
+    The weights stay as the file has them: fp32, fp16 and bf16 as tensors, fp8 and GGUF's block formats packed. Names
+    and shapes are checked before any weight is read.
 
     Raises:
-        LongTalkError: not a safetensors file, not InfiniteTalk (the message says what it is), incomplete or damaged.
+        LongTalkError: neither of the two formats, not InfiniteTalk (the message says what it is), a type of numbers
+            that is not supported, incomplete or damaged.
     """
-    file = open_tensors(path, WANTED)
+    file = open_gguf(path, WANTED) if is_gguf(path) else open_tensors(path, WANTED)
     sources = {name: name for name in file.shapes}
     for prefix in PREFIXES:
         sources = {name.removeprefix(prefix): source for name, source in sources.items()}
     shapes = {name: file.shapes[source] for name, source in sources.items()}
     if "audio_proj.proj1.weight" not in shapes:
         kind, action = _kind_of(list(shapes))
+        if isinstance(file, GGUFFile):
+            action = "Choose the InfiniteTalk file; other GGUF files have loaders of their own"
         raise LongTalkError(path.name, expected=WANTED, actual=kind, action=action)
     sizes = _sizes(path.name, shapes)
     wanted = sizes.shapes()
     others = sorted(name for name in sources if name not in wanted and not name.endswith((*SCALES, "scaled_fp8")))
     if others:
         log.info("%s: %d other tensors ignored, such as %s", path.name, len(others), others[0])
-    scales = {weight: sources[found] for weight in wanted if (found := _scale_name(weight, sources))}
-    raw = file.read([*(sources[weight] for weight in wanted), *scales.values()])
-    weights = {
-        weight: _expanded(path.name, weight, raw[sources[weight]], raw[scales[weight]] if weight in scales else None)
-        for weight in wanted
-    }
-    return PatchFile(weights, sizes, weights["blocks.0.audio_cross_attn.q_linear.weight"].dtype)
+    if isinstance(file, TensorFile):
+        found = _read_tensors(file, sources, wanted)
+    else:
+        raw = file.read([sources[weight] for weight in wanted])
+        found = {weight: raw[sources[weight]] for weight in wanted}
+    found = {weight: _checked(path.name, weight, value) for weight, value in found.items()}
+    return PatchFile(
+        {weight: value for weight, value in found.items() if isinstance(value, torch.Tensor)},
+        {weight: value for weight, value in found.items() if isinstance(value, PackedWeight)},
+        sizes,
+    )

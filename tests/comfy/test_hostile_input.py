@@ -7,6 +7,7 @@ order. The last test counts what was really tried.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -14,6 +15,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import gguf_files
 import hostile_fields as fields
 import hostile_files as files
 import hostile_objects as objects
@@ -23,7 +25,7 @@ import torch
 from comfy_runs import make_speech, sampler_settings
 from hostile_runs import Ledger, one_thread, peak_bytes, try_each
 from hypothesis import strategies as st
-from safetensors.torch import load_file
+from safetensors.torch import load, load_file
 
 GROWTH_BYTES = 1 << 30
 LEAST_REFUSED = 300
@@ -242,6 +244,33 @@ def test_bit_flips_of_the_real_patch(nodes: ModuleType, ledger: Ledger, folder: 
     original = tiny_models / "model_patches" / "longtalk_tiny_infinitetalk.safetensors"
     each = files.damaged(files.bit_flips, files.content_of(load_file(str(original))))
     try_files(ledger, "patch", folder / "real.safetensors", 8, each, nodes.LongTalkLoadPatch, hears)
+
+
+@st.composite
+def damaged_ggufs(draw: st.DrawFn, sound: bytes, header: int) -> values.Sent:
+    """A sound file cut off, or with numbers and bytes of its header overwritten."""
+    raw = bytearray(sound)
+    how = draw(st.sampled_from(["cut", "bytes", "numbers"]))
+    if how == "cut":
+        raw = raw[: draw(st.one_of(st.integers(4, header), st.integers(header, len(raw) - 1)))]
+    elif how == "bytes":
+        for place in draw(st.lists(st.integers(4, header - 1), min_size=1, max_size=8)):
+            raw[place] = draw(st.integers(0, 255))
+    else:
+        number = draw(st.sampled_from([0, 1, *(each for each in files.GIGANTIC if each < 2**64)]))
+        place = draw(st.integers(4, header - 8))
+        raw[place : place + 8] = number.to_bytes(8, "little")
+    return values.Sent(f"gguf {how} {hashlib.sha256(raw).hexdigest()}", bytes(raw))
+
+
+def test_gguf_patch_files(nodes: ModuleType, ledger: Ledger, folder: Path) -> None:
+    small = load(files.laid_out(files.small_patch()))
+    tensors = {name: gguf_files.packed_by_library(tensor, "Q8_0") for name, tensor in small.items()}
+    path = gguf_files.write_gguf(folder / "small.gguf", tensors, "Q8_0")
+    sound = path.read_bytes()
+    ledger.judge("patch", "gguf sound", lambda: nodes.LongTalkLoadPatch.execute(path.name), hears)
+    header = sound.index(b"blocks.1.norm_x.bias") + 40
+    try_files(ledger, "patch", path, 60, damaged_ggufs(sound, header), nodes.LongTalkLoadPatch, hears)
 
 
 def is_conditioning(output: Any) -> bool:

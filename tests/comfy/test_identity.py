@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import gguf_files
 import pytest
 import torch
 from comfy_runs import make_speech
+from safetensors.torch import load_file
 
 WIDTH, HEIGHT = 48, 32
 
@@ -196,3 +199,34 @@ def test_the_name_covers_every_part(usual: dict[str, str]) -> None:
     assert identity_of(usual) == identity_of(dict(reversed(list(usual.items()))))
     assert identity_of(usual) not in names
     assert len(identity_of(usual)) == 16
+
+
+def test_packed_patches(
+    parts: SimpleNamespace, usual: dict[str, str], portrait: torch.Tensor, audio: Any, tiny_models: Path, tmp_path: Path
+) -> None:
+    """The same file again is the same run; another quantisation of the same weights is another one."""
+    from longtalk.infinitetalk.host.patch import load_patch
+
+    weights = load_file(str(tiny_models / "model_patches" / "longtalk_tiny_infinitetalk.safetensors"))
+
+    def part_of(path: Path) -> str:
+        now = parts_of(SimpleNamespace(**{**vars(parts), "patch": load_patch(path)}), portrait, audio)
+        assert {part for part in usual if usual[part] != now[part]} == {"model patch"}
+        return now["model patch"]
+
+    found = set()
+    for kind in ("Q8_0", "Q4_0", "F16"):
+        tensors = {name: gguf_files.packed_by_library(tensor, kind) for name, tensor in weights.items()}
+        path = gguf_files.write_gguf(tmp_path / f"{kind}.gguf", tensors, kind)
+        found.add(part_of(path))
+        assert part_of(path) in found
+    assert len(found) == 3
+
+    # Q4_0 and a format of the same size: even the same bytes mean other weights.
+    from longtalk.infinitetalk.host.identity import identity_of
+
+    patch = load_patch(tmp_path / "Q4_0.gguf")
+    before = parts_of(SimpleNamespace(**{**vars(parts), "patch": patch}), portrait, audio)
+    patch.model.blocks[0].audio_cross_attn.proj.kind = "IQ4_NL"
+    after = parts_of(SimpleNamespace(**{**vars(parts), "patch": patch}), portrait, audio)
+    assert identity_of(before) != identity_of(after)

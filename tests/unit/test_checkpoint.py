@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
+import gguf_files
 import hostile_files as files
 import pytest
 import torch
@@ -14,6 +16,7 @@ import torch
 from longtalk.infinitetalk.errors import LongTalkError
 from longtalk.infinitetalk.model.audio_attention import InfiniteTalkModel
 from longtalk.infinitetalk.model.checkpoint import read_patch
+from longtalk.infinitetalk.model.quantised import BLOCKS
 
 GOOD = files.small_patch()
 
@@ -34,7 +37,8 @@ def test_a_whole_file(tmp_path: Path, prefix: str) -> None:
     file = read_patch(write(tmp_path, content.with_piece(files.Piece("other", "I8", (3,), bytes(3)))))
     sizes = file.sizes
     assert (sizes.width, sizes.layers, sizes.intermediate, sizes.tokens, sizes.audio_width) == (40, 2, 1, 2, 4)
-    assert file.dtype == torch.float16
+    assert file.kinds == "float16"
+    assert file.packed == {}
     model = InfiniteTalkModel(40, 2, intermediate=1, tokens=2, audio_width=4, dtype=torch.float16)
     model.load_state_dict(file.weights)
 
@@ -96,9 +100,85 @@ def test_scaled_fp8_by_both_names(tmp_path: Path, ending: str) -> None:
     name = "blocks.0.audio_cross_attn.proj.weight"
     content = GOOD.with_piece(replace(piece(name), dtype="F8_E4M3", data=b"\x38" * 1600))  # all 1.0
     scale = files.Piece(name.removesuffix("weight") + ending, "F32", (), struct.pack("<f", 0.25))
-    assert set(read_patch(write(tmp_path, content.with_piece(scale))).weights[name].flatten().tolist()) == {0.25}
-    rows = replace(scale, shape=(40, 1), data=struct.pack("<40f", *([0.5] * 40)))
-    assert set(read_patch(write(tmp_path, content.with_piece(rows))).weights[name].flatten().tolist()) == {0.5}
+    for shape, factor in (((), 0.25), ((1,), 0.25), ((40,), 0.5), ((40, 1), 0.5)):
+        count = 40 if 40 in shape else 1
+        given = replace(scale, shape=shape, data=struct.pack(f"<{count}f", *([factor] * count)))
+        file = read_patch(write(tmp_path, content.with_piece(given)))
+        packed = file.packed[name]
+        assert name not in file.weights
+        assert packed.stored.dtype == torch.float8_e4m3fn
+        assert set(packed.expand(torch.float32).flatten().tolist()) == {factor}
     wide = replace(scale, shape=(100_000, 1, 1), data=bytes(400_000))  # times 40x40: 640 MB
     with pytest.raises(LongTalkError, match="one factor for"):
         read_patch(write(tmp_path, content.with_piece(wide)))
+
+
+def test_fp8_without_a_factor_and_vectors_of_it(tmp_path: Path) -> None:
+    name, bias = "blocks.0.audio_cross_attn.proj.weight", "blocks.0.audio_cross_attn.proj.bias"
+    content = GOOD.with_piece(replace(piece(name), dtype="F8_E5M2", data=b"\x3c" * 1600))
+    content = content.with_piece(replace(piece(bias), dtype="F8_E4M3", data=b"\x38" * 40))
+    file = read_patch(write(tmp_path, content))
+    assert file.kinds == "float16, float8_e5m2"
+    assert set(file.packed[name].expand(torch.float32).flatten().tolist()) == {1.0}
+    assert torch.equal(file.weights[bias], torch.ones(40, dtype=torch.float16))
+
+
+@pytest.mark.parametrize("factor", [float("nan"), float("inf"), 1e30])
+def test_factors_that_make_no_numbers(tmp_path: Path, factor: float) -> None:
+    name = "blocks.0.audio_cross_attn.proj.weight"
+    content = GOOD.with_piece(replace(piece(name), dtype="F8_E4M3", data=b"\x38" * 1600))
+    scale = files.Piece(name.removesuffix("weight") + "scale_weight", "F32", (), struct.pack("<f", factor))
+    with pytest.raises(LongTalkError, match=r"NaN or infinity in blocks\.0\.audio_cross_attn\.proj\.weight"):
+        read_patch(write(tmp_path, content.with_piece(scale)))
+
+
+# ---------------------------------------------------------------- GGUF
+
+
+def whole_model() -> dict[str, torch.Tensor]:
+    """The smallest whose every matrix has rows of 256."""
+    torch.manual_seed(4)
+    return dict(InfiniteTalkModel(1280, 1, intermediate=256, tokens=1, audio_width=256).state_dict())
+
+
+@pytest.mark.parametrize("prefix", ["", "diffusion_model.", "model.diffusion_model."])
+def test_a_gguf_of_many_types(tmp_path: Path, prefix: str) -> None:
+    """As the quantising tools write them: each matrix in the type its name suggests, vectors in F32."""
+    model = whole_model()
+    kinds = dict(zip((name for name in model if model[name].ndim == 2), itertools.cycle(BLOCKS), strict=False))
+    tensors = {
+        prefix + name: gguf_files.random_blocks(kinds[name], *tensor.shape) if tensor.ndim == 2 else tensor
+        for name, tensor in model.items()
+    }
+    path = tmp_path / "a.safetensors"  # a wrong name, which people give downloads
+    gguf_files.write_gguf(path, tensors, {prefix + name: kind for name, kind in kinds.items()})
+    file = read_patch(path)
+    assert (file.sizes.width, file.sizes.layers, file.sizes.intermediate, file.sizes.tokens) == (1280, 1, 256, 1)
+    assert {name: packed.kind for name, packed in file.packed.items()} == kinds
+    assert set(file.packed) | set(file.weights) == set(model)
+    for name, packed in file.packed.items():
+        assert torch.equal(packed.stored, tensors[prefix + name])
+    for name, tensor in file.weights.items():
+        assert torch.equal(tensor, model[name])
+
+
+def test_a_gguf_with_a_scale_that_is_no_number(tmp_path: Path) -> None:
+    model: dict[str, torch.Tensor] = whole_model()
+    blocks = gguf_files.random_blocks("Q8_0", 1280, 1280)
+    blocks[7, 34:36] = torch.tensor([0x00, 0x7C], dtype=torch.uint8)
+    name = "blocks.0.audio_cross_attn.proj.weight"
+    with pytest.raises(LongTalkError, match=r"NaN or infinity in blocks\.0\.audio_cross_attn\.proj\.weight"):
+        read_patch(gguf_files.write_gguf(tmp_path / "a.gguf", {**model, name: blocks}, "Q8_0"))
+
+
+def test_ggufs_that_are_no_patch(tmp_path: Path) -> None:
+    path = gguf_files.write_gguf(tmp_path / "a.gguf", {"blocks.0.self_attn.q.weight": torch.ones(2, 2)}, {})
+    with pytest.raises(LongTalkError, match=r"got a diffusion model\. Choose the InfiniteTalk file"):
+        read_patch(path)
+    model = whole_model()
+    del model["audio_proj.proj2.bias"]
+    with pytest.raises(LongTalkError, match=r"1 missing, such as audio_proj\.proj2\.bias"):
+        read_patch(gguf_files.write_gguf(path, model, {}))
+    model["audio_proj.proj2.bias"] = torch.ones(3)
+    with pytest.raises(LongTalkError, match=r"proj2\.bias of shape \[256\], got \[3\]"):
+        read_patch(gguf_files.write_gguf(path, model, {}))
