@@ -119,11 +119,11 @@ class MeasuredAttention:
         return [table(case, self._chooser.trials(case), precision) for case, precision in cases]
 
     @property
-    def name(self) -> str:
-        """The kernel of the largest case met so far, for messages."""
+    def name(self) -> str | None:
+        """The kernel of the largest case met so far, for messages; None while ComfyUI's own is used."""
         largest = max(self._met, key=lambda case: case.queries * case.keys, default=None)
         chosen = None if largest is None else self._chooser.chosen(largest, self._met[largest])
-        return "ComfyUI's own" if chosen is None else chosen.name
+        return None if chosen is None else chosen.name
 
 
 def _split_heads(x: torch.Tensor, heads: int) -> torch.Tensor:

@@ -26,15 +26,13 @@ from .events import RunEvents
 from .guider import needs_silence
 from .memory import KeepMoreFree, free_everything, is_out_of_memory
 from .noise import WindowNoise
+from .vae import ClipVae
 
 #: What the frames behind the reference are filled with: zero after the VAE's normalisation.
 GREY = 0.5
 #: Picture tokens are 2x2 latents.
 PATCH = 2
 KEY = "longtalk"
-#: Side of the VAE's tiles in pixels, by memory level above 0, with a quarter of overlap. Tiles are spatial only: a clip
-#: decoded in pieces of time flickers where the pieces meet.
-TILES = (256, 128)
 MOTION = "motion"
 
 
@@ -106,7 +104,7 @@ class WanFamily:
         events: RunEvents,
         attention: Precision | None = None,
     ) -> None:
-        self._vae = vae
+        self._vae = ClipVae(vae)
         self._features = features
         self._patch = model_patch
         self._size = (width, height)
@@ -160,14 +158,15 @@ class WanFamily:
         """
         self._events.start_window(window)
         latents = self.sample(window, carry)
-        frames = self._decode(latents)
-        after: Carry = {} if window == self._last else {MOTION: self._encode(frames[-self._motion_frames :]).cpu()}
+        frames = self._vae.decode(latents)
+        after: Carry = {} if window == self._last else {MOTION: self._vae.encode(frames[-self._motion_frames :]).cpu()}
         self._events.end_window(window)
         return Rendered(latents, frames, after)
 
     def fall_back(self, fallbacks: Fallbacks) -> None:
         """Use less memory or PyTorch's attention from now on, see :class:`~..run.loop.Family`."""
         self._fallbacks = fallbacks
+        self._vae.memory_level = fallbacks.memory_level
         if fallbacks.memory_level:
             self._keep_free.factor = 2**fallbacks.memory_level
             free_everything()
@@ -184,7 +183,9 @@ class WanFamily:
             return "PyTorch's own attention"
         function = self._override or comfy.ldm.modules.attention.optimized_attention
         if isinstance(function, MeasuredAttention):
-            return function.name
+            if function.name is not None:
+                return function.name
+            function = comfy.ldm.modules.attention.optimized_attention
         name = getattr(function, "__qualname__", type(function).__name__).replace(".<locals>", "")
         return f"{getattr(function, '__module__', '')}.{name}".lstrip(".")
 
@@ -246,25 +247,7 @@ class WanFamily:
         """
         picture = torch.full((frames, *image.shape[1:]), GREY, device=image.device, dtype=image.dtype)
         picture[:1] = image
-        return self._encode(picture)
-
-    def _encode(self, frames: torch.Tensor) -> torch.Tensor:
-        out: torch.Tensor
-        if self._fallbacks.memory_level:
-            tile = TILES[self._fallbacks.memory_level - 1]
-            out = self._vae.encode_tiled(frames[..., :3], tile_x=tile, tile_y=tile, overlap=tile // 4)
-        else:
-            out = self._vae.encode(frames[..., :3])
-        return out
-
-    def _decode(self, latents: torch.Tensor) -> torch.Tensor:
-        frames: torch.Tensor
-        if self._fallbacks.memory_level:
-            tile = TILES[self._fallbacks.memory_level - 1] // VAE_SPATIAL
-            frames = self._vae.decode_tiled(latents, tile_x=tile, tile_y=tile, overlap=tile // 4)
-        else:
-            frames = self._vae.decode(latents)
-        return frames.reshape(-1, *frames.shape[-3:])  # [1, F, H, W, 3] -> [F, H, W, 3]
+        return self._vae.encode(picture)
 
     def _token_masks(self, masks: torch.Tensor) -> torch.Tensor:
         width, height = self._size
