@@ -25,7 +25,7 @@ class LongTalkLoadPatch(io.ComfyNode):
                 io.Combo.Input(
                     "name",
                     options=folder_paths.get_filename_list(FOLDER),
-                    tooltip="wan2.1_infiniteTalk_single_fp16 for one speaker, ..._multi_fp16 for two. "
+                    tooltip="wan2.1_infiniteTalk_single_fp16 for one speaker, ..._multi_fp16 for several. "
                     "fp32, fp16, bf16 and scaled fp8 safetensors.",
                 ),
             ],
