@@ -12,7 +12,7 @@ import torch
 
 from ..infinitetalk.errors import LongTalkError
 from ..infinitetalk.plan.windows import FPS
-from ..infinitetalk.values import shown
+from ..infinitetalk.values import check_number, shown
 from .loudness import normalize_loudness
 from .resample import resample
 from .sound import Track, mono, track_from_audio
@@ -21,15 +21,19 @@ __all__ = ["Arrangement", "Track", "TrackMode", "arrange", "mono", "normalize_lo
 
 SILENCE_PEAK = 1e-4
 """-80 dBFS, three steps of 16-bit sound: dither and the hum of an open input lie below, no speech does."""
+MAX_START_S = 3600.0
+"""The longest silence before a track: the length of the longest videos that are tested."""
+_PER_SECOND = 10**6
+"""Starts are exact to the microsecond, finer than a sample: 0.3 as a binary fraction lies a sample too early."""
 
 
 class TrackMode(str, Enum):
     """How the tracks of several speakers lie on the timeline."""
 
     PARA = "para"
-    """All start at 0."""
+    """All start at 0, each after its own silence."""
     ADD = "add"
-    """One after the other."""
+    """One after the other, each after its own pause."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +65,35 @@ def _common_samples(duration_s: Fraction, rate_hz: int) -> int:
     """
     frames = ceil(duration_s * FPS)
     return min(ceil(duration_s * rate_hz), floor(Fraction(frames, FPS) * rate_hz))
+
+
+def _checked_starts(starts_s: Sequence[float] | None, tracks: Sequence[Track]) -> list[Fraction]:
+    """The silence before each track, in exact seconds."""
+    if starts_s is None:
+        return [Fraction(0)] * len(tracks)
+    if len(starts_s) != len(tracks):
+        raise LongTalkError(
+            "starts of the tracks",
+            expected=f"one per track, {len(tracks)}",
+            actual=str(len(starts_s)),
+            action="Give every track a start, 0 where it has none",
+        )
+    found = [
+        check_number(start_s, f"start of {label}", 0.0, MAX_START_S)
+        for start_s, label in zip(starts_s, _labels(tracks), strict=True)
+    ]
+    return [Fraction(round(start_s * _PER_SECOND), _PER_SECOND) for start_s in found]
+
+
+def _timeline(silences_s: Sequence[Fraction], lengths_s: Sequence[Fraction], mode: TrackMode) -> list[Fraction]:
+    """When each track starts."""
+    starts_s = []
+    before_s = Fraction(0)
+    for silence_s, length_s in zip(silences_s, lengths_s, strict=True):
+        starts_s.append(before_s + silence_s)
+        if mode is TrackMode.ADD:
+            before_s = starts_s[-1] + length_s
+    return starts_s
 
 
 def _placed(waveform: torch.Tensor, start: int, length: int) -> torch.Tensor:
@@ -100,7 +133,9 @@ def _mix(
     return mix
 
 
-def arrange(tracks: Sequence[Track], mode: TrackMode | str = TrackMode.PARA) -> Arrangement:
+def arrange(
+    tracks: Sequence[Track], mode: TrackMode | str = TrackMode.PARA, starts_s: Sequence[float] | None = None
+) -> Arrangement:
     """Lay speakers out on one timeline and make the sound for the video.
 
     Positions are exact fractions of a second, so tracks of different rates do not drift. All arranged tracks and
@@ -110,13 +145,15 @@ def arrange(tracks: Sequence[Track], mode: TrackMode | str = TrackMode.PARA) -> 
         tracks: one or more.
         mode: ``para``: all start at 0, shorter ones are padded with silence; ``add``: each starts when the one
             before it ends.
+        starts_s: silence before each track in seconds, 0 to 3600, taken to the microsecond: after 0 in ``para``,
+            after the end of the track before in ``add``.
 
     Returns:
-        The arrangement. The mix of one track is that track. The mix of several has the highest rate and the most
-        channels; it is scaled down only if its peak passes 1.
+        The arrangement. The mix of one track is that track, with its silence. The mix of several has the highest rate
+        and the most channels; it is scaled down only if its peak passes 1.
 
     Raises:
-        LongTalkError: no track, an unknown mode, or nothing but silence.
+        LongTalkError: no track, an unknown mode, a start out of range, or nothing but silence.
     """
     try:
         mode = TrackMode(mode)
@@ -130,6 +167,7 @@ def arrange(tracks: Sequence[Track], mode: TrackMode | str = TrackMode.PARA) -> 
     if not tracks:
         raise LongTalkError("audio", expected="at least one track", actual="none", action="Connect an audio")
     labels = _labels(tracks)
+    silences_s = _checked_starts(starts_s, tracks)
     peaks = [track.peak for track in tracks]
     if max(peaks) < SILENCE_PEAK:
         found = ", ".join(
@@ -148,26 +186,22 @@ def arrange(tracks: Sequence[Track], mode: TrackMode | str = TrackMode.PARA) -> 
             notes.append(f"{label} is silent throughout (peak {peak:.2g})")
         if peak > 1.0:
             notes.append(f"{label} peaks at {peak:.2f}, above full scale (1.0); left as it is")
-    if len(tracks) == 1:
+    if len(tracks) == 1 and not silences_s[0]:
         return Arrangement((tracks[0],), tracks[0], tuple(notes))
 
     lengths_s = [Fraction(track.samples, track.sample_rate) for track in tracks]
-    if mode is TrackMode.ADD:
-        starts_s = [sum(lengths_s[:index], Fraction(0)) for index in range(len(tracks))]
-        duration_s = sum(lengths_s, Fraction(0))
-    else:
-        starts_s = [Fraction(0)] * len(tracks)
-        duration_s = max(lengths_s)
+    begin_s = _timeline(silences_s, lengths_s, mode)
+    duration_s = max(start_s + length_s for start_s, length_s in zip(begin_s, lengths_s, strict=True))
     arranged = []
-    for track, label, start_s, length_s in zip(tracks, labels, starts_s, lengths_s, strict=True):
+    for track, label, start_s, length_s in zip(tracks, labels, begin_s, lengths_s, strict=True):
         # Rounded down, a track starts less than one sample early and always ends inside.
         start = floor(start_s * track.sample_rate)
         waveform = _placed(track.waveform, start, _common_samples(duration_s, track.sample_rate))
         arranged.append(Track(waveform, track.sample_rate, track.name))
-        if mode is TrackMode.ADD:
+        if mode is TrackMode.ADD or start_s:
             notes.append(f"{label} speaks from {float(start_s):.2f} to {float(start_s + length_s):.2f} s")
         elif length_s < duration_s:
             padding_s = float(duration_s - length_s)
             notes.append(f"{label} padded with {padding_s:.2f} s of silence to {float(duration_s):.2f} s")
-    mix = _mix(tracks, labels, starts_s, duration_s, notes)
+    mix = arranged[0] if len(arranged) == 1 else _mix(tracks, labels, begin_s, duration_s, notes)
     return Arrangement(tuple(arranged), mix, tuple(notes))

@@ -16,7 +16,7 @@ from .tensors import described, is_plain
 
 @dataclass(frozen=True)
 class Speakers:
-    """One or two speakers on a common timeline.
+    """One to four speakers on a common timeline.
 
     Attributes:
         arrangement: the tracks, equally long, with silence where a speaker is silent; and their mix.
@@ -29,6 +29,11 @@ class Speakers:
     @property
     def count(self) -> int:
         return len(self.arrangement.tracks)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What messages call the speakers."""
+        return tuple(track.name for track in self.arrangement.tracks)
 
     @property
     def frames(self) -> int:
@@ -53,14 +58,14 @@ class Speech:
     encoded_by: str = ""
 
 
-def _checked_mask(mask: torch.Tensor | None, number: int, count: int) -> torch.Tensor:
-    what = f"mask of speaker {number}"
+def _checked_mask(mask: torch.Tensor | None, name: str, count: int) -> torch.Tensor:
+    what = f"mask of {name}"
     if mask is None:
         raise LongTalkError(
             what,
             expected=f"{count} masks for {count} speakers",
             actual="no mask connected",
-            action=f"Connect a mask that covers speaker {number} in the reference image",
+            action=f"Connect a mask that covers {name} in the reference image",
         )
     if not is_plain(mask) or mask.is_complex() or mask.ndim not in (2, 3) or 0 in mask.shape:
         raise LongTalkError(
@@ -86,10 +91,12 @@ def _checked_mask(mask: torch.Tensor | None, number: int, count: int) -> torch.T
     return mask
 
 
-def _stack(masks: Sequence[torch.Tensor]) -> torch.Tensor:
+def _stack(masks: Sequence[torch.Tensor], names: Sequence[str]) -> torch.Tensor:
     sizes = {tuple(mask.shape) for mask in masks}
     if len(sizes) > 1:
-        listed = " and ".join(f"{mask.shape[1]}x{mask.shape[0]}" for mask in masks)
+        listed = ", ".join(
+            f"{mask.shape[1]}x{mask.shape[0]} for {name}" for mask, name in zip(masks, names, strict=True)
+        )
         raise LongTalkError(
             "speaker masks",
             expected="masks of one size, that of the reference image",
@@ -101,7 +108,7 @@ def _stack(masks: Sequence[torch.Tensor]) -> torch.Tensor:
         for second in range(first + 1, len(masks)):
             if bool(torch.equal(stacked[first] > 0, stacked[second] > 0)):
                 raise LongTalkError(
-                    f"masks of speaker {first + 1} and {second + 1}",
+                    f"masks of {names[first]} and {names[second]}",
                     expected="different places",
                     actual="the same mask twice",
                     action="Connect each speaker's own mask",
@@ -110,17 +117,22 @@ def _stack(masks: Sequence[torch.Tensor]) -> torch.Tensor:
 
 
 def make_speakers(
-    tracks: Sequence[Track], masks: Sequence[torch.Tensor | None], mode: TrackMode | str = TrackMode.PARA
+    tracks: Sequence[Track],
+    masks: Sequence[torch.Tensor | None],
+    mode: TrackMode | str = TrackMode.PARA,
+    starts_s: Sequence[float] | None = None,
 ) -> Speakers:
     """Lay the tracks out on one timeline and check a mask for each of several speakers.
 
     Args:
-        tracks: one or two.
+        tracks: one to four, each with its speaker's name.
         masks: as many as tracks; ignored for a single speaker, who owns the whole picture.
         mode: ``para`` (all start at 0) or ``add`` (one after the other).
+        starts_s: silence before each track in seconds, see :func:`~..audio.tracks.arrange`.
 
     Raises:
-        LongTalkError: no, or too many speakers; a mask is missing, empty, a batch or of another size.
+        LongTalkError: no, or too many speakers; a mask is missing, empty, a batch, of another size or another
+            speaker's; a start out of range.
     """
     if not 1 <= len(tracks) <= MAX_SPEAKERS:
         raise LongTalkError(
@@ -131,5 +143,7 @@ def make_speakers(
         )
     checked = None
     if len(tracks) > 1:
-        checked = _stack([_checked_mask(mask, index + 1, len(tracks)) for index, mask in enumerate(masks)])
-    return Speakers(arrange(tracks, mode), checked)
+        names = [track.name for track in tracks]
+        each = [_checked_mask(mask, name, len(tracks)) for mask, name in zip(masks, names, strict=True)]
+        checked = _stack(each, names)
+    return Speakers(arrange(tracks, mode, starts_s), checked)

@@ -34,7 +34,7 @@ class LongTalkLoadPatch(io.ComfyNode):
                 io.Combo.Input(
                     "name",
                     options=patch_files(),
-                    tooltip="wan2.1_infiniteTalk_single_fp16 for one speaker, ..._multi_fp16 for two. "
+                    tooltip="wan2.1_infiniteTalk_single_fp16 for one speaker, ..._multi_fp16 for several. "
                     "safetensors in fp32, fp16, bf16 or scaled fp8; GGUF in Q8_0, Q6_K, Q5 or Q4.",
                 ),
             ],

@@ -28,7 +28,7 @@ class LongTalkPlan(io.ComfyNode):
             inputs=[
                 *window_inputs(),
                 io.Audio.Input("audio", optional=True, tooltip="The speech, for one speaker."),
-                SpeakersType.Input("speakers", optional=True, tooltip="Instead of audio, for two speakers."),
+                SpeakersType.Input("speakers", optional=True, tooltip="Instead of audio, for several speakers."),
             ],
             outputs=[
                 io.Image.Output(display_name="picture"),

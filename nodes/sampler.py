@@ -240,7 +240,7 @@ class LongTalkSampler(io.ComfyNode):
                     "audio_encoder", optional=True, tooltip="wav2vec2-chinese-base, from Load Audio Encoder."
                 ),
                 io.Audio.Input("audio", optional=True, tooltip="The speech, for one speaker."),
-                SpeakersType.Input("speakers", optional=True, tooltip="Instead of audio, for two speakers."),
+                SpeakersType.Input("speakers", optional=True, tooltip="Instead of audio, for several speakers."),
                 *optional_inputs(),
                 *run_inputs(),
                 attention_input(),

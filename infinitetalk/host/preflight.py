@@ -28,7 +28,9 @@ log = logging.getLogger(__name__)
 # ComfyUI 0.33, fp16 and bf16, 832x480 and 1280x720) a forward's peak is 10.2 of them, 1.86 times less; the 1.3B model's
 # is 1.17 times less. The feed-forward alone needs 8.4: the residual, the normalised and the modulated input, and its
 # hidden layer before and after GELU (3 + 2 * 13824 / 5120), 2.25 times less. 2.5 leaves something for kernels to come;
-# what does not fit even then would fail in the first step. Weights are not in it, ComfyUI offloads them.
+# what does not fit even then would fail in the first step. Weights are not in it, ComfyUI offloads them. The audio
+# attention of two speakers holds 11.1 of those numbers (queries are turned in float32), that of four 11.2, besides the
+# residual and the normalised input: below ComfyUI's figure too.
 _ABOVE_LEAST = 2.5
 # ComfyUI's two formulas per latent pixel, in MiB (comfy.model_base.BaseModel.memory_required): with an attention that
 # does not store scores, per byte of the type; and any other. The second counts scores that sub-quadratic and split
@@ -72,7 +74,7 @@ def preflight(
         model: ModelPatcher of a checked WAN 2.1 image-to-video model.
         video: codec and quality.
         folder: where the run is written; need not exist.
-        speakers: whose features are kept.
+        speakers: whose features are kept; several take longer than one.
         return_images: whether all frames are collected in memory.
         window_s: seconds per window as this run's finished ones took; then nothing is computed for the time.
         vae: the VAE, to know its width; by default the published one's.
@@ -90,7 +92,7 @@ def preflight(
     if window_s is not None:
         seconds = windows * window_s
     else:
-        seconds = _computed_s(plan, start, size, steps * forwards, model, vae)
+        seconds = _computed_s(plan, start, size, steps * forwards, model, vae, speakers)
     return Estimate(
         windows=windows,
         windows_total=len(plan.windows),
@@ -234,7 +236,9 @@ def _smaller(plan: Plan, size: tuple[int, int], fits: Any) -> str:
     return f"Use {' or '.join(ways)}" if ways else "Use a much smaller size and fewer window_frames"
 
 
-def _computed_s(plan: Plan, start: int, size: tuple[int, int], forwards: int, model: Any, vae: Any) -> float | None:
+def _computed_s(
+    plan: Plan, start: int, size: tuple[int, int], forwards: int, model: Any, vae: Any, speakers: int
+) -> float | None:
     """Seconds by counting operations; None when the model's sizes or the device's rate cannot be found out."""
     try:
         net = model.model.diffusion_model
@@ -252,6 +256,7 @@ def _computed_s(plan: Plan, start: int, size: tuple[int, int], forwards: int, mo
         model=sizes,
         flops_per_s=rate,
         vae_width=int(getattr(getattr(vae, "first_stage_model", None), "dim", estimate.VAE_WIDTH)),
+        speakers=speakers,
     )
 
 

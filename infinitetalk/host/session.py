@@ -352,6 +352,7 @@ class Session:
             clip_vision=inputs.clip_vision,
             features=self._speech.features,
             masks=self._speech.speakers.masks,
+            names=self._speech.speakers.names,
             width=width,
             height=height,
             noise=WindowNoise(inputs.noise, self._seeds),

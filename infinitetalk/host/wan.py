@@ -77,6 +77,7 @@ class WanFamily:
         clip_vision: CLIP vision output of the reference, or None.
         features: one ``[T, 12, 768]`` per speaker; mirrored past its end where the last window needs more.
         masks: ``[speakers, H, W]`` in the reference image, or None for one speaker.
+        names: what messages call the speakers; numbers from 1 where it is left out.
         noise: gives each window its noise and seed.
         sampler, sigmas: as in SamplerCustomAdvanced.
         audio_scale: strength of the audio cross-attention; 0 leaves the patch out altogether.
@@ -103,6 +104,7 @@ class WanFamily:
         audio_scale: float,
         events: RunEvents,
         attention: Precision | None = None,
+        names: Sequence[str] = (),
     ) -> None:
         self._vae = ClipVae(vae)
         self._features = features
@@ -130,7 +132,7 @@ class WanFamily:
         if self._audio is not None:
             model.set_model_attn2_patch(self._audio)
             if masks is not None:
-                model.set_model_attn1_patch(SpeakerMapPatch(self._token_masks(masks)))
+                model.set_model_attn1_patch(SpeakerMapPatch(self._token_masks(masks, names)))
         self._model = model
         self._dtype = model.model.get_dtype_inference()
         if self._audio is not None and needs_silence(guider):
@@ -249,14 +251,14 @@ class WanFamily:
         picture[:1] = image
         return self._vae.encode(picture)
 
-    def _token_masks(self, masks: torch.Tensor) -> torch.Tensor:
+    def _token_masks(self, masks: torch.Tensor, names: Sequence[str]) -> torch.Tensor:
         width, height = self._size
         step = VAE_SPATIAL * PATCH
         grid = token_masks(crop_to_shape(masks, width, height), height // step, width // step)
-        for number, speaker in enumerate(grid[:-1], start=1):
+        for index, speaker in enumerate(grid[:-1]):
             if not bool(speaker.any()):
                 raise LongTalkError(
-                    f"mask of speaker {number}",
+                    f"mask of {names[index] if names else f'speaker {index + 1}'}",
                     expected=f"a speaker inside the {width}x{height} picture, {step} pixels across or more",
                     actual="nothing left of the mask after cropping the reference image to that shape",
                     action="Crop the reference image to the video's shape first, or paint a larger mask",

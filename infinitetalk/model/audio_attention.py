@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from .audio_projection import AudioProjection
-from .speakers import Attention, audio_positions, rotate, token_positions
+from .speakers import Attention, by_speaker, rotate, token_positions
 
 #: Heads of the audio attention in every published file, whatever the model's own head count.
 AUDIO_HEADS = 40
@@ -103,7 +103,7 @@ def cross_attend(
     key, value = layers.kv_linear(context).unflatten(-1, (2, heads, -1)).unbind(3)  # [B or 1, F, M, H, D]
     if mapped is not None:
         query = rotate(query.transpose(1, 2), token_positions(mapped)[:, None]).transpose(1, 2)
-        key = rotate(key.transpose(2, 3), audio_positions(context.shape[2], x.device)).transpose(2, 3)
+        attention = by_speaker(attention, mapped, tokens_per_frame)
 
     query = query.reshape(batch * frames, tokens_per_frame, heads, -1).transpose(1, 2)
     key, value = (

@@ -136,6 +136,14 @@ def mask(value: float = 1.0, rows: int = 48, columns: int = 64, batch: int = 1) 
     return out
 
 
+def top(rows: int = 48) -> torch.Tensor:
+    """The upper half, which overlaps both halves."""
+    out = torch.zeros(1, rows, 64)
+    out[:, : rows // 2] = 1
+    return out
+
+
+TWO = (audio(), "para", mask(), audio(9000), mask().flip(-1))
 BAD_SPEAKERS = {
     "no masks": ((audio(), "para", None, audio(9000), None), ("mask of speaker 1", "2 masks")),
     "one mask": ((audio(), "para", mask(), audio(9000), None), ("mask of speaker 2",)),
@@ -149,6 +157,18 @@ BAD_SPEAKERS = {
     "nan mask": ((audio(), "para", mask(math.nan), audio(9000), mask().flip(-1)), ("NaN",)),
     "both silent": ((audio(value=0.0), "para", mask(), audio(9000, value=0.0), mask().flip(-1)), ("silence",)),
     "unknown mode": ((audio(), "both", mask(), audio(9000), mask().flip(-1)), ("both", "para")),
+    "third mask missing": ((*TWO, audio(9000), None), ("mask of speaker 3", "3 masks", "covers speaker 3")),
+    "third audio missing": ((*TWO, None, top()), ("speaker 3", "nothing")),
+    "third the same as the first": ((*TWO, audio(9000), mask()), ("masks of speaker 1 and speaker 3", "same")),
+    "second left out, the same mask": (
+        (audio(), "para", mask(), None, None, audio(9000), mask()),
+        ("masks of speaker 1 and speaker 3",),
+    ),
+    "fourth of another size": (
+        (*TWO, None, None, audio(9000), top(24)),
+        ("64x48 for speaker 1", "64x24 for speaker 4"),
+    ),
+    "fourth black": ((*TWO, audio(9000), top(), audio(), mask(0.0)), ("mask of speaker 4", "black")),
 }
 
 
@@ -156,6 +176,25 @@ BAD_SPEAKERS = {
 def test_speakers_refuse(nodes: ModuleType, refused: Callable[..., LongTalkError], name: str) -> None:
     arguments, words = BAD_SPEAKERS[name]
     refused(lambda: nodes.LongTalkSpeakers.execute(*arguments), *words)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("start_s", [-1.0, 3601.0, math.nan, "2"])
+def test_speakers_refuse_a_start(
+    nodes: ModuleType, refused: Callable[..., LongTalkError], number: int, start_s: Any
+) -> None:
+    starts = {f"start_{number}": start_s}
+    refused(
+        lambda: nodes.LongTalkSpeakers.execute(*TWO, audio(9000), top(), **starts),
+        f"start of speaker {number}",
+        "0 to 3600",
+    )
+
+
+def test_a_start_of_nobody_is_not_looked_at(nodes: ModuleType) -> None:
+    plain = nodes.LongTalkSpeakers.execute(*TWO)[0]
+    with_start = nodes.LongTalkSpeakers.execute(*TWO, start_3=7.0, start_4=-1.0)[0]
+    assert with_start.frames == plain.frames == 25
 
 
 def test_a_speaker_outside_the_cropped_picture_is_named(
@@ -167,10 +206,13 @@ def test_a_speaker_outside_the_cropped_picture_is_named(
     middle = torch.zeros(1, 48, 200)
     middle[:, :, 90:110] = 1
     speakers = nodes.LongTalkSpeakers.execute(audio(), "para", middle, audio(9000), edge)[0]
+    skipped = nodes.LongTalkSpeakers.execute(audio(), "para", middle, audio_4=audio(9000), mask_4=edge)[0]
     from longtalk.infinitetalk.speech import Speech
 
     speech = Speech(speakers, tuple(torch.zeros(25, 12, 768) for _ in range(2)), ())
     refused(lambda: make_family(parts, speech, portrait, width=48, height=48), "mask of speaker 2", "cropping")
+    speech = Speech(skipped, speech.features, ())
+    refused(lambda: make_family(parts, speech, portrait, width=48, height=48), "mask of speaker 4", "cropping")
 
 
 def test_wrong_model_width_is_named(

@@ -112,9 +112,10 @@ def test_plan(nodes: ModuleType, ledger: Ledger, audio: Any, field: str) -> None
 
 @pytest.mark.parametrize("field", fields.SPEAKERS)
 def test_speakers(nodes: ModuleType, ledger: Ledger, audio: Any, field: str) -> None:
-    left = torch.zeros(1, 48, 64)
-    left[..., :32] = 1
-    good = {"audio_1": audio, "mode": "para", "mask_1": left, "audio_2": audio, "mask_2": 1 - left}
+    quarters = torch.eye(4).repeat_interleave(16, dim=1)[:, None, None].expand(-1, 1, 48, -1)
+    good: dict[str, Any] = {"mode": "para"}
+    for number, quarter in enumerate(quarters, start=1):
+        good |= {f"audio_{number}": audio, f"mask_{number}": quarter}
     try_each(
         80 if field in ("audio_1", "mask_1") else 16,
         fields.SPEAKERS[field],
@@ -122,7 +123,7 @@ def test_speakers(nodes: ModuleType, ledger: Ledger, audio: Any, field: str) -> 
             "speakers",
             f"{field} {each}",
             lambda: nodes.LongTalkSpeakers.execute(**{**good, field: each.value}),
-            lambda output: output.result[0].count == 2 and output.result[0].frames >= 1,
+            lambda output: output.result[0].count == 4 and output.result[0].frames >= 1,
         ),
     )
 

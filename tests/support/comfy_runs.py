@@ -39,12 +39,14 @@ def sampler_settings(parts: SimpleNamespace, image: Any, **changes: Any) -> dict
     }
 
 
-def make_speech(parts: SimpleNamespace, audio: Any, *, features: str = "core", normalize: bool = False) -> Any:
+def make_speech(
+    parts: SimpleNamespace, audio: Any, *, features: str = "core", normalize: bool = False, start_s: float = 0.0
+) -> Any:
     from longtalk.audio.tracks import track_from_audio
     from longtalk.infinitetalk.host.speech import encode_speech
     from longtalk.infinitetalk.speech import make_speakers
 
-    speakers = make_speakers([track_from_audio(audio)], [None])
+    speakers = make_speakers([track_from_audio(audio)], [None], starts_s=[start_s])
     return encode_speech(parts.audio_encoder, speakers, features, normalize)
 
 
@@ -92,6 +94,7 @@ def make_family(
         clip_vision=parts.vision,
         features=speech.features,
         masks=speech.speakers.masks,
+        names=speech.speakers.names,
         width=width,
         height=height,
         noise=WindowNoise(noise, window_seeds(base_seed(noise), len(plan.windows))),

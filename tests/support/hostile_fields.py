@@ -23,6 +23,14 @@ SPEAKERS: Field = {
     "mask_1": values.MASKS,
     "audio_2": values.AUDIO,
     "mask_2": values.MASKS,
+    "audio_3": values.AUDIO,
+    "mask_3": values.MASKS,
+    "audio_4": values.AUDIO,
+    "mask_4": values.MASKS,
+    "start_1": values.NUMBERS,
+    "start_2": values.NUMBERS,
+    "start_3": values.NUMBERS,
+    "start_4": values.NUMBERS,
 }
 
 ENCODE: Field = {

@@ -223,6 +223,20 @@ def test_seconds_agree_with_an_h200() -> None:
     assert four == pytest.approx(18.6, rel=0.15)
 
 
+@pytest.mark.parametrize(("speakers", "more_ms"), [(1, 0.0), (2, 6.3), (3, 8.7), (4, 11.5)])
+def test_several_speakers_agree_with_an_h200(speakers: int, more_ms: float) -> None:
+    settings = {"steps": 1, "forwards": 1, "model": WAN_14B, "flops_per_s": 680e12}
+    plan = plan_windows(81)
+    more_s = run_seconds(plan, 0, 832, 480, speakers=speakers, **settings) - run_seconds(plan, 0, 832, 480, **settings)
+    assert more_s == pytest.approx(40 * more_ms / 1000, rel=0.05)
+
+
+def test_features_of_four_speakers() -> None:
+    plan = plan_windows(1500)
+    each = 1500 * 12 * 768 * 4
+    assert host_bytes(plan, 96, 64, 4, False) - host_bytes(plan, 96, 64, 1, False) == 3 * each
+
+
 @given(
     frames=lengths,
     width=sides,

@@ -304,6 +304,16 @@ class TestArrangeOne:
         assert "above full scale" in arrangement.notes[0]
         assert f"{only.peak:.2f}" in arrangement.notes[0]
 
+    def test_a_start_puts_silence_before_it(self) -> None:
+        only = track(16001, 44100, channels=2, name="anna")
+        arrangement = arrange([only], "para", [0.3])
+        arranged = arrangement.tracks[0]
+        assert arrangement.mix is arranged
+        assert arranged.sample_rate == 44100
+        assert torch.count_nonzero(arranged.waveform[:, :13230]) == 0
+        assert torch.equal(arranged.waveform[:, 13230:], only.waveform)
+        assert arrangement.notes == ("anna speaks from 0.30 to 0.66 s",)
+
 
 class TestArrangeSeveral:
     def test_para_pads_and_sums(self) -> None:
@@ -325,6 +335,47 @@ class TestArrangeSeveral:
         assert torch.equal(sum(t.waveform for t in arrangement.tracks), arrangement.mix.waveform)
         assert [t.samples for t in arrangement.tracks] == [total] * 3
         assert "s20001 speaks from 1.00 to 2.25 s" in arrangement.notes
+
+    def test_para_starts_count_from_the_start_of_the_video(self) -> None:
+        tracks = [track(n, 16000, seed=n, name=f"s{n}") for n in (16000, 8000, 4000)]
+        arrangement = arrange(tracks, "para", [0.25, 0.0, 2.0])
+        expected = torch.zeros(3, 36000)
+        for row, given_track, start in zip(expected, tracks, (4000, 0, 32000), strict=True):
+            row[start : start + given_track.samples] = given_track.waveform[0]
+        assert torch.equal(torch.cat([t.waveform for t in arrangement.tracks]), expected)
+        assert torch.allclose(arrangement.mix.waveform[0], expected.sum(dim=0), atol=1e-7)
+        assert arrangement.notes == (
+            "s16000 speaks from 0.25 to 1.25 s",
+            "s8000 padded with 1.75 s of silence to 2.25 s",
+            "s4000 speaks from 2.00 to 2.25 s",
+        )
+
+    def test_add_starts_are_pauses(self) -> None:
+        tracks = [track(n, 16000, seed=n, name=f"s{n}") for n in (16000, 8000, 4000)]
+        arrangement = arrange(tracks, "add", [0.5, 0.25, 0.0])
+        silence = torch.zeros(1, 8000), torch.zeros(1, 4000)
+        first, second, third = (t.waveform for t in tracks)
+        assert torch.equal(arrangement.mix.waveform, torch.cat([silence[0], first, silence[1], second, third], dim=1))
+        assert torch.equal(sum(t.waveform for t in arrangement.tracks), arrangement.mix.waveform)
+        assert arrangement.notes == (
+            "s16000 speaks from 0.50 to 1.50 s",
+            "s8000 speaks from 1.75 to 2.25 s",
+            "s4000 speaks from 2.25 to 2.50 s",
+        )
+
+    @pytest.mark.parametrize("start_s", [0.3, 0.1 + 0.2, 0.29999999999999993])
+    def test_a_start_is_the_number_that_was_typed(self, start_s: float) -> None:
+        """0.3 as a binary fraction is a little less: rounded down it would be sample 4799."""
+        arrangement = arrange([track(16000, 16000, name="a"), track(8000, 16000, name="b")], "para", [0.0, start_s])
+        assert int(arrangement.tracks[1].waveform[0].nonzero()[0]) == 4800
+
+    def test_starts_of_zero_change_nothing(self) -> None:
+        tracks = [track(32001, 44100, seed=1, name="a"), track(20000, 16000, seed=2, name="b")]
+        for mode in TrackMode:
+            plain, zeros = arrange(tracks, mode), arrange(tracks, mode, [0.0, 0.0])
+            assert zeros.notes == plain.notes
+            for one, two in zip((*zeros.tracks, zeros.mix), (*plain.tracks, plain.mix), strict=True):
+                assert torch.equal(one.waveform, two.waveform)
 
     def test_mix_has_the_highest_rate_and_the_most_channels(self) -> None:
         low, high = track(16000, 16000, seed=1, name="low"), track(48000, 48000, channels=2, seed=2, name="high")
@@ -377,18 +428,23 @@ class TestArrangeSeveral:
         ),
         channels=st.lists(st.integers(1, 3), min_size=4, max_size=4),
         mode=st.sampled_from(TrackMode),
+        hundredths=st.lists(st.sampled_from([0, 0, 1, 4, 29, 30, 57, 58, 113]), min_size=4, max_size=4),
     )
-    def test_one_timeline_for_all(self, sizes: list[tuple[int, int]], channels: list[int], mode: TrackMode) -> None:
+    def test_one_timeline_for_all(
+        self, sizes: list[tuple[int, int]], channels: list[int], mode: TrackMode, hundredths: list[int]
+    ) -> None:
         tracks = [
             track(samples, rate_hz, channels=channels[i], seed=i, name=f"speaker {i}", level=0.05)
             for i, (rate_hz, samples) in enumerate(sizes)
         ]
         lengths_s = [Fraction(samples, rate_hz) for rate_hz, samples in sizes]
-        duration_s = max(lengths_s) if mode is TrackMode.PARA else sum(lengths_s)
+        starts_s = [Fraction(each, 100) for each in hundredths[: len(sizes)]]
+        if mode is TrackMode.ADD:
+            starts_s = [sum(starts_s[: i + 1]) + sum(lengths_s[:i]) for i in range(len(sizes))]
+        duration_s = max(map(sum, zip(starts_s, lengths_s, strict=True)))
         frames = math.ceil(duration_s * 25)
-        arrangement = arrange(tracks, mode)
-        start_s = Fraction(0)
-        for given_track, arranged, length_s in zip(tracks, arrangement.tracks, lengths_s, strict=True):
+        arrangement = arrange(tracks, mode, [each / 100 for each in hundredths[: len(sizes)]])
+        for given_track, arranged, start_s in zip(tracks, arrangement.tracks, starts_s, strict=True):
             assert (arranged.sample_rate, arranged.channels) == (given_track.sample_rate, given_track.channels)
             rate_hz = arranged.sample_rate
             assert abs(arranged.samples - duration_s * rate_hz) < 1
@@ -398,8 +454,6 @@ class TestArrangeSeveral:
             assert torch.equal(arranged.waveform[:, start:end], given_track.waveform), "every sample, where it belongs"
             assert torch.count_nonzero(arranged.waveform[:, :start]) == 0
             assert torch.count_nonzero(arranged.waveform[:, end:]) == 0
-            if mode is TrackMode.ADD:
-                start_s += length_s
         mix = arrangement.mix
         assert (mix.sample_rate, mix.channels) == (max(r for r, _ in sizes), max(channels[: len(sizes)]))
         assert frames_for_samples(mix.samples, mix.sample_rate) == frames
@@ -417,3 +471,13 @@ class TestArrangeRefuses:
             arrange([])
         with pytest.raises(LongTalkError, match="'para' or 'add'"):
             arrange([track(16000, 16000)], "solo")
+
+    @pytest.mark.parametrize("start_s", [-0.01, 3600.01, math.nan, math.inf, "1", None, True, 10**400])
+    def test_a_start_out_of_range(self, start_s: object) -> None:
+        tracks = [track(16000, 16000, name="anna"), track(16000, 16000, name="ben")]
+        with pytest.raises(LongTalkError, match="start of ben: expected a number from 0 to 3600"):
+            arrange(tracks, "para", [0.0, start_s])
+
+    def test_as_many_starts_as_tracks(self) -> None:
+        with pytest.raises(LongTalkError, match="one per track, 1"):
+            arrange([track(16000, 16000)], "para", [0.0, 1.0])
