@@ -8,11 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from comfy.ldm.flux.math import apply_rope1
 from comfy.ldm.modules.attention import optimized_attention
 
 from ..model.audio_attention import cross_attend
 from ..model.folded_attention import add_audio, is_worth_folding
-from ..model.speakers import Attention, speaker_map
+from ..model.speakers import Attention, angles_of, speaker_map
 from .layer_weights import layer_weights
 
 #: transformer_options: per conditioning of the current call, whether it hears the audio (set by the guider).
@@ -36,6 +37,19 @@ def attention_for(transformer_options: dict[str, Any]) -> Attention:
         return out
 
     return attention
+
+
+def turn_by_comfyui(x: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """The rotary embedding by ComfyUI's kernel, see :func:`~..model.speakers.rotate`.
+
+    Args:
+        x: ``[B, N, H, D]``.
+        positions: ``[B, N]``.
+    """
+    angles = angles_of(positions, x.shape[-1])[:, :, None]  # [B, N, 1, D / 2]
+    cos, sin = angles.cos(), angles.sin()
+    out: torch.Tensor = apply_rope1(x, torch.stack((cos, -sin, sin, cos), dim=-1).unflatten(-1, (2, 2)))
+    return out
 
 
 class AudioPatch:
@@ -75,8 +89,10 @@ class AudioPatch:
         mapped = options.pop(SPEAKER_MAP, None)
         context = self._context(x, options)
         layers, normed = block.audio_cross_attn, block.norm_x(x)
-        if mapped is None and is_worth_folding(layers, x.shape[-1], context.shape[-2]):
-            return add_audio(layers, x, normed, context, rows * columns, self.scale, layer_weights)
+        if is_worth_folding(layers, x.shape[-1], context.shape[-2]):
+            return add_audio(
+                layers, x, normed, context, rows * columns, self.scale, layer_weights, mapped, turn_by_comfyui
+            )
         added = cross_attend(layers, normed, context, rows * columns, attention_for(options), mapped)
         return torch.add(x, added, alpha=self.scale)
 

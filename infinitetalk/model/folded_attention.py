@@ -8,6 +8,9 @@ token to ask them. The score of picture token x and audio token m in head h is
 and the output ``W_o concat_h(sum_m p_m,h v_m,h) + b_o`` is ``sum_h,m p_m,h (W_o,h v_m,h) + b_o``. So with the vectors
 in brackets made for each audio token and head, once per frame, two matrix products with H * M = 1280 columns do the
 work of two with 5120, and nothing of the query's size is ever written. The sums are the same, in another order.
+
+With several speakers each picture token's query is turned by a position of its own (see :mod:`.speakers`), so only the
+output can be folded.
 """
 
 from __future__ import annotations
@@ -19,6 +22,10 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from .speakers import audio_positions, placements, rotate, speakers_in, token_positions
+
+#: ``(x [B, N, H, D], positions [B, N])``: x turned by the positions, see :func:`.speakers.rotate`.
+Turn = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 #: ``(layer, like)``: a context in which the layer's weight and bias (or None) are there in ``like``'s device and dtype.
 LayerWeights = Callable[[Any, torch.Tensor], AbstractContextManager["tuple[torch.Tensor, torch.Tensor | None]"]]
 
@@ -36,8 +43,10 @@ def add_audio(
     tokens_per_frame: int,
     scale: float,
     weights: LayerWeights,
+    mapped: torch.Tensor | None = None,
+    turn: Turn | None = None,
 ) -> torch.Tensor:
-    """The picture tokens with what one speaker's audio adds to them.
+    """The picture tokens with what the audio adds to them.
 
     Args:
         layers: ``q_linear``, ``kv_linear``, ``proj`` and ``num_heads``, see
@@ -49,46 +58,109 @@ def add_audio(
         tokens_per_frame: ``S``.
         scale: strength of the audio.
         weights: gives the layers' weights.
+        mapped: the speaker map ``[B, classes, F * S]`` when there is more than one speaker.
+        turn: the rotary embedding, when there is a quicker one than :func:`.speakers.rotate`.
 
     Returns:
         ``[B, N, C]``
     """
     batch, tokens, _ = x.shape
-    used = tokens_per_frame * context.shape[1]
-    folded = [_fold(layers, each, weights) for each in context]
+    frames = context.shape[1]
+    used = tokens_per_frame * frames
+    voices = [_Voice(layers, each, weights) for each in context]
+    query = None
+    if mapped is not None:
+        query = layers.q_linear(normed[:, :used]).unflatten(-1, (layers.num_heads, -1))
+        query = (turn or _turn)(query, token_positions(mapped)).unflatten(1, (frames, -1))  # [B, F, S, H, D]
     out = torch.empty_like(x)
     for index in range(batch):
-        keys, offsets, values = folded[index % len(folded)]
-        by_frame = (len(keys), tokens_per_frame, -1)
-        scores = torch.baddbmm(offsets, normed[index, :used].view(by_frame), keys.transpose(1, 2))
-        shares = scores.unflatten(-1, (layers.num_heads, -1)).softmax(-1).flatten(2)
-        torch.baddbmm(x[index, :used].view(by_frame), shares, values, alpha=scale, out=out[index, :used].view(by_frame))
+        voice = voices[index % len(voices)]
+        if query is None or mapped is None:
+            scores = voice.scores(normed[index, :used].unflatten(0, (frames, -1)))
+        else:
+            scores = voice.scores_by_speaker(query[index], mapped[index])
+        shares = scores.softmax(-1).flatten(2)
+        torch.baddbmm(
+            x[index, :used].unflatten(0, (frames, -1)),
+            shares,
+            voice.values,
+            alpha=scale,
+            out=out[index, :used].unflatten(0, (frames, -1)),
+        )
     if used < tokens:
         out[:, used:] = x[:, used:]
     return out
 
 
-def _fold(layers: Any, context: torch.Tensor, weights: LayerWeights) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Keys, their offsets and values of one item's audio: ``[F, H * M, C]``, ``[F, 1, H * M]``, ``[F, H * M, C]``."""
-    frames, count, _ = context.shape
-    heads = layers.num_heads
-    with weights(layers.kv_linear, context) as (weight, bias):
-        both = functional.linear(context, weight, bias).unflatten(-1, (2, heads, -1))  # [F, M, 2, H, D]
-    # [H, F * M, D]: a product per head makes all frames' vectors.
-    key, value = (part.permute(2, 0, 1, 3).flatten(1, 2) for part in both.unbind(2))
-    size = key.shape[-1]
-    key = key * size**-0.5
-    with weights(layers.q_linear, context) as (weight, bias):
-        keys = torch.bmm(key, weight.unflatten(0, (heads, size)))
-        offsets = key.new_zeros(heads, frames * count, 1)
-        if bias is not None:
-            offsets = torch.bmm(key, bias.view(heads, size, 1))
-    with weights(layers.proj, context) as (weight, bias):
-        values = torch.bmm(value, weight.unflatten(1, (heads, size)).permute(1, 2, 0))
-        values = _frames_first(values, frames)
-        if bias is not None:
-            values[:, :count] += bias  # the first head's shares sum to one, so it comes exactly once
-    return _frames_first(keys, frames), offsets.view(heads, frames, count).transpose(0, 1).flatten(1)[:, None], values
+def _turn(x: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    return rotate(x.transpose(1, 2), positions[:, None]).transpose(1, 2)
+
+
+class _Voice:
+    """One item's audio, with the layers' weights folded in.
+
+    Args:
+        layers, weights: see :func:`add_audio`.
+        context: ``[F, M, audio_width]``.
+
+    Attributes:
+        values: what each token of each head adds, ``[F, H * M, C]``.
+    """
+
+    def __init__(self, layers: Any, context: torch.Tensor, weights: LayerWeights) -> None:
+        self._layers = layers
+        self._weights = weights
+        self._heads = int(layers.num_heads)
+        self._frames, self._count, _ = context.shape
+        with weights(layers.kv_linear, context) as (weight, bias):
+            both = functional.linear(context, weight, bias).unflatten(-1, (2, self._heads, -1))
+        self._key, value = both.unbind(2)  # [F, M, H, D]
+        self._key = self._key * self._key.shape[-1] ** -0.5
+        with weights(layers.proj, context) as (weight, bias):
+            folded = torch.bmm(_by_head(value), weight.unflatten(1, (self._heads, -1)).permute(1, 2, 0))
+            self.values = _frames_first(folded, self._frames)
+            if bias is not None:
+                self.values[:, : self._count] += bias  # the first head's shares sum to one: it comes exactly once
+
+    def scores(self, normed: torch.Tensor) -> torch.Tensor:
+        """``[F, S, H, M]`` of picture tokens ``[F, S, C]``."""
+        key = _by_head(self._key)
+        with self._weights(self._layers.q_linear, normed) as (weight, bias):
+            folded = torch.bmm(key, weight.unflatten(0, (self._heads, -1)))
+            offsets = key.new_zeros(key.shape[:2])
+            if bias is not None:
+                offsets = torch.bmm(key, bias.view(self._heads, -1, 1))[..., 0]
+        by_frame = offsets.unflatten(1, (self._frames, -1)).transpose(0, 1).flatten(1)[:, None]
+        keys = _frames_first(folded, self._frames).transpose(1, 2)
+        return torch.baddbmm(by_frame, normed, keys).unflatten(-1, (self._heads, -1))
+
+    def scores_by_speaker(self, query: torch.Tensor, mapped: torch.Tensor) -> torch.Tensor:
+        """``[F, S, H, M]`` of queries ``[F, S, H, D]`` that are turned already, with their map ``[classes, F * S]``."""
+        speakers = speakers_in(mapped[None])
+        first, *others = (
+            self._scores_at(query, positions) for positions in audio_positions(self._count, speakers, query.device)
+        )
+        if not others:
+            return first
+        which = torch.tensor(placements(speakers)[1], device=mapped.device)[mapped.argmax(dim=0)]
+        which = which.view(*first.shape[:2], 1, 1)
+        for number, scores in enumerate(others, start=1):
+            first = torch.where(which == number, scores, first)
+        return first
+
+    def _scores_at(self, query: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """Scores with the audio tokens at ``positions`` ``[M]``."""
+        key = rotate(self._key.transpose(1, 2), positions)  # [F, H, M, D]
+        frames, tokens, heads, _ = query.shape
+        scores = query.new_empty(frames, tokens, heads, self._count)
+        for number in range(frames):  # heads of one frame are a batch of products that nothing has to be copied for
+            torch.bmm(query[number].transpose(0, 1), key[number].transpose(1, 2), out=scores[number].transpose(0, 1))
+        return scores
+
+
+def _by_head(x: torch.Tensor) -> torch.Tensor:
+    """``[F, M, H, D]`` -> ``[H, F * M, D]``: a product per head makes all frames' vectors."""
+    return x.permute(2, 0, 1, 3).flatten(1, 2)
 
 
 def _frames_first(x: torch.Tensor, frames: int) -> torch.Tensor:

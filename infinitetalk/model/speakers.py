@@ -162,16 +162,20 @@ def by_speaker(attention: Attention, mapped: torch.Tensor, tokens_per_frame: int
     return attend
 
 
-def rotate(x: torch.Tensor, positions: torch.Tensor, base: float = 10000.0) -> torch.Tensor:
+def angles_of(positions: torch.Tensor, width: int, base: float = 10000.0) -> torch.Tensor:
+    """How far the rotary embedding turns each pair of a head of ``width``: float32 ``[..., width / 2]``."""
+    frequencies = base ** -(torch.arange(0, width, 2, device=positions.device, dtype=torch.float32) / width)
+    return positions.float()[..., None] * frequencies
+
+
+def rotate(x: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
     """One-dimensional rotary embedding over adjacent pairs (RoFormer, Su et al. 2021, equation 34).
 
     Args:
         x: ``[..., N, D]``
         positions: broadcastable to ``[..., N]``.
     """
-    width = x.shape[-1]
-    frequencies = base ** -(torch.arange(0, width, 2, device=x.device, dtype=torch.float32) / width)
-    angles = (positions.float()[..., None] * frequencies).repeat_interleave(2, dim=-1)
+    angles = angles_of(positions, x.shape[-1]).repeat_interleave(2, dim=-1)
     even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
     turned = torch.stack((-odd, even), dim=-1).flatten(-2)
     return (x.float() * angles.cos() + turned * angles.sin()).type_as(x)

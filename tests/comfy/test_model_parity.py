@@ -182,3 +182,25 @@ def test_zero_features_make_the_silent_context(our_patch: Any) -> None:
     expected = audio_context(our_patch.audio_proj, [zeros, zeros], 0, 13)
     silent = silent_context(our_patch.audio_proj, 2, 4, dtype=torch.float32)
     torch.testing.assert_close(silent, expected)
+
+
+@pytest.mark.parametrize("speakers", [2, 3, 4])
+@pytest.mark.parametrize("quick_turn", [True, False])
+@pytest.mark.parametrize(("items", "heard"), [(1, 1), (3, 1), (2, 2)])
+def test_folded_products_of_several_speakers(
+    our_patch: Any, speakers: int, quick_turn: bool, items: int, heard: int
+) -> None:
+    """Against the plain attention, which equals core's for two."""
+    from longtalk.infinitetalk.host.audio_patch import turn_by_comfyui
+    from longtalk.infinitetalk.host.layer_weights import layer_weights
+    from longtalk.infinitetalk.model.audio_attention import cross_attend
+    from longtalk.infinitetalk.model.folded_attention import add_audio
+
+    layers = our_patch.blocks[1].audio_cross_attn
+    x, normed = (randn(items, FRAMES * PER_FRAME + 3, WIDTH, seed=seed) for seed in (11, 12))
+    context = randn(heard, FRAMES, speakers * TOKENS, 768, seed=13)
+    mapped = randn(items, speakers + 1, FRAMES * PER_FRAME, seed=14).softmax(1)
+    plain = cross_attend(layers, normed, context, PER_FRAME, attention, mapped)
+    turn = turn_by_comfyui if quick_turn else None
+    out = add_audio(layers, x, normed, context, PER_FRAME, 0.7, layer_weights, mapped, turn)
+    assert relative(out - x, 0.7 * plain) < 1e-5

@@ -363,7 +363,7 @@ def test_images_of_a_resumed_run_are_all_there(
 # Memory.
 
 STAGES: dict[str, tuple[Callable[[SimpleNamespace], Any], str]] = {
-    "speech": (lambda parts: parts.audio_encoder.model.encoder.layers[0], "forward"),
+    "speech": (lambda parts: parts.audio_encoder.model.encoder.layers[0].attention.q_proj, "forward"),
     "sampling": (lambda parts: parts.model.model.diffusion_model, "forward"),
     "decode": (lambda parts: parts.vae.first_stage_model, "decode"),
     "encode": (lambda parts: parts.vae.first_stage_model, "encode"),
