@@ -51,15 +51,13 @@ class Bench:
     others: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     rows: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     faults: list[str] = dataclasses.field(default_factory=list)
-    _weights: dict[str, torch.Tensor] | None = None
     _parts: SimpleNamespace | None = None
 
     @property
     def parts(self) -> SimpleNamespace:
         """The models, built when first needed."""
         if self._parts is None:
-            self._weights = diffusion_weights(self.size)
-            self._parts = everything(self.size, self._weights)
+            self._parts = everything(self.size)
         return self._parts
 
     def add(self, case: str, outcome: Outcome, job: Job) -> None:
@@ -141,8 +139,7 @@ def fp8(bench: Bench) -> None:
 
     parts = bench.parts
     manager.unload_all_models()
-    assert bench._weights is not None
-    model = load_diffusion(bench._weights, dtype=torch.float8_e4m3fn, fp8_optimizations=True)
+    model = load_diffusion(diffusion_weights(bench.size), dtype=torch.float8_e4m3fn, fp8_optimizations=True)
     job = dataclasses.replace(bench.job, seconds=_seconds_of(bench.job, 1))
     small = SimpleNamespace(**{**vars(parts), "model": model})
     longtalk(small, job)  # loads

@@ -76,10 +76,10 @@ def diffusion_weights(size: Size) -> dict[str, torch.Tensor]:
 
 
 def load_diffusion(weights: dict[str, torch.Tensor], **options: Any) -> Any:
-    """A MODEL of these weights, as Load Diffusion Model makes it; ``options`` are its model options."""
+    """A MODEL of these weights, as Load Diffusion Model makes it with these model options. Empties the dict."""
     import comfy.sd
 
-    model = comfy.sd.load_diffusion_model_state_dict(dict(weights), model_options=options)
+    model = comfy.sd.load_diffusion_model_state_dict(weights, model_options=options)
     if model is None:
         raise SystemExit("error: ComfyUI does not know its own WAN model by these weights")
     return model
@@ -144,8 +144,8 @@ def audio_encoder_weights() -> dict[str, torch.Tensor]:
     return random_weights(net, half, 4)
 
 
-def everything(size: Size, weights: dict[str, torch.Tensor] | None = None, **options: Any) -> SimpleNamespace:
-    """All inputs of a sampler but sound and picture; ``options`` as for :func:`load_diffusion`."""
+def everything(size: Size, model: Any = None, patch: Any = None) -> SimpleNamespace:
+    """All inputs of a sampler but sound and picture."""
     import comfy.audio_encoders.audio_encoders
     import comfy.clip_vision
     import comfy.sd
@@ -154,8 +154,8 @@ def everything(size: Size, weights: dict[str, torch.Tensor] | None = None, **opt
     vision = comfy.clip_vision.Output()
     vision["penultimate_hidden_states"] = torch.randn(1, 257, 1280, generator=generator) * 0.1
     return SimpleNamespace(
-        model=load_diffusion(weights or diffusion_weights(size), **options),
-        patch=load_patch(size),
+        model=model or load_diffusion(diffusion_weights(size)),
+        patch=patch or load_patch(size),
         vae=comfy.sd.VAE(sd=vae_weights(size)),
         audio_encoder=comfy.audio_encoders.audio_encoders.load_audio_encoder_from_sd(audio_encoder_weights()),
         positive=[[torch.randn(1, 512, 4096, generator=generator) * 0.1, {}]],
