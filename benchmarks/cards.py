@@ -26,7 +26,7 @@ import torch
 from . import comfyui
 from .compare import RESULTS, kept
 from .contenders import Job, longtalk
-from .models import SIZES, diffusion_weights, everything, patch_weights
+from .models import SIZES, audio_encoder_weights, diffusion_weights, everything, patch_weights, vae_weights
 
 CASE = "cards"
 GIB = 2**30
@@ -47,7 +47,7 @@ class Preset:
 #: By GiB of the card.
 PRESETS = {24: Preset("fp8", "fp16"), 16: Preset("fp8", "fp8"), 12: Preset("fp8", "Q8_0")}
 FILES = {"base": "base_fp8.safetensors", "fp16": "patch_fp16.safetensors", "fp8": "patch_fp8.safetensors"}
-FILES["Q8_0"] = "patch_Q8_0.gguf"
+FILES |= {"Q8_0": "patch_Q8_0.gguf", "vae": "vae.safetensors", "audio_encoder": "wav2vec2.safetensors"}
 
 
 def write_files(folder: Path, kinds: set[str]) -> None:
@@ -57,7 +57,8 @@ def write_files(folder: Path, kinds: set[str]) -> None:
     size = SIZES["full"]
     fp8 = torch.float8_e4m3fn
     save_file({name: weight.to(fp8).cpu() for name, weight in diffusion_weights(size).items()}, folder / FILES["base"])
-    torch.cuda.empty_cache()
+    save_file({name: weight.cpu() for name, weight in vae_weights(size).items()}, folder / FILES["vae"])
+    save_file({name: weight.cpu() for name, weight in audio_encoder_weights().items()}, folder / FILES["audio_encoder"])
     patch = patch_weights(size)
     for kind in kinds & {"fp16", "fp8"}:
         matrices = fp8 if kind == "fp8" else torch.float16
@@ -67,8 +68,6 @@ def write_files(folder: Path, kinds: set[str]) -> None:
         )
     if "Q8_0" in kinds:
         write_q8(folder / FILES["Q8_0"], patch)
-    del patch
-    torch.cuda.empty_cache()
 
 
 def write_q8(path: Path, weights: dict[str, torch.Tensor]) -> None:
@@ -144,6 +143,7 @@ def worker(gib: int, folder: Path, free_before: int, steps: int) -> dict[str, An
     peak = PeakUse(free_before)
     comfyui.start(dynamic_vram=True)
     import comfy.sd
+    import comfy.utils
 
     from longtalk.infinitetalk.host.patch import load_patch
 
@@ -151,7 +151,8 @@ def worker(gib: int, folder: Path, free_before: int, steps: int) -> dict[str, An
     began = time.perf_counter()
     model = comfy.sd.load_diffusion_model(str(folder / FILES["base"]))
     patch = load_patch(folder / FILES[preset.patch])
-    parts = everything(SIZES["full"], model, patch)
+    vae, audio_encoder = (comfy.utils.load_torch_file(str(folder / FILES[name])) for name in ("vae", "audio_encoder"))
+    parts = everything(SIZES["full"], model, patch, vae, audio_encoder)
     loading_s = time.perf_counter() - began
     job = Job((81 + 72) / 25, 832, 480, steps=steps)
     outcome = longtalk(parts, job, f"{gib} GiB: {preset.base} model, {preset.patch} patch")

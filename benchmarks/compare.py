@@ -168,10 +168,13 @@ def speech_features(bench: Bench) -> None:
                 torch.cuda.synchronize()
             began = time.perf_counter()
             with torch.inference_mode():
-                encode()
+                encoded = encode()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
             best = min(best, time.perf_counter() - began)
             if torch.cuda.is_available():
                 peak = (torch.cuda.max_memory_allocated() - before) / 2**30
+            del encoded
         bench.row("speech", name, seconds=best, extra_gib=peak, minutes=bench.speech_minutes)
 
     manager.unload_all_models()

@@ -144,8 +144,14 @@ def audio_encoder_weights() -> dict[str, torch.Tensor]:
     return random_weights(net, half, 4)
 
 
-def everything(size: Size, model: Any = None, patch: Any = None) -> SimpleNamespace:
-    """All inputs of a sampler but sound and picture."""
+def everything(
+    size: Size,
+    model: Any = None,
+    patch: Any = None,
+    vae: dict[str, torch.Tensor] | None = None,
+    audio_encoder: dict[str, torch.Tensor] | None = None,
+) -> SimpleNamespace:
+    """All inputs of a sampler but sound and picture; what is not given is made."""
     import comfy.audio_encoders.audio_encoders
     import comfy.clip_vision
     import comfy.sd
@@ -156,8 +162,10 @@ def everything(size: Size, model: Any = None, patch: Any = None) -> SimpleNamesp
     return SimpleNamespace(
         model=model or load_diffusion(diffusion_weights(size)),
         patch=patch or load_patch(size),
-        vae=comfy.sd.VAE(sd=vae_weights(size)),
-        audio_encoder=comfy.audio_encoders.audio_encoders.load_audio_encoder_from_sd(audio_encoder_weights()),
+        vae=comfy.sd.VAE(sd=vae or vae_weights(size)),
+        audio_encoder=comfy.audio_encoders.audio_encoders.load_audio_encoder_from_sd(
+            audio_encoder or audio_encoder_weights()
+        ),
         positive=[[torch.randn(1, 512, 4096, generator=generator) * 0.1, {}]],
         negative=[[torch.randn(1, 512, 4096, generator=generator) * 0.1, {}]],
         vision=vision,
