@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.nn import functional
@@ -36,12 +36,15 @@ class Backend:
         run: computes it.
         masks: whether it takes a mask. Kernels that would drop one in silence must say False.
         tolerance: the relative error up to which it is taken whatever class is asked for; 0 for the class's own.
+        steady: computes in the precision it is given, so that its error does not depend on the tensors. One that
+            quantises is compared with float32 again and again.
     """
 
     name: str
     run: Kernel
     masks: bool
     tolerance: float = 0.0
+    steady: bool = False
 
 
 def _sdpa(backend: SDPBackend) -> Kernel:
@@ -126,53 +129,62 @@ def _version(package: str) -> str:
         return ""
 
 
-#: Name, module, distribution, whether it takes masks, and how to call it once it is imported.
-_PACKAGES: tuple[tuple[str, str, str, bool, Callable[[Any], Kernel | None]], ...] = (
-    ("SageAttention", "sageattention", "sageattention", False, _sage),
-    ("SageAttention 3", "sageattn3", "sageattn3", False, _sage3),
-    ("FlashAttention 2", "flash_attn", "flash_attn", False, lambda module: _by_token(module.flash_attn_func)),
-    (
-        "FlashAttention 3",
-        "flash_attn_interface",
-        "flash_attn_3",
-        False,
-        lambda module: _by_token(module.flash_attn_func),
-    ),
-    ("FlashAttention 4", "flash_attn.cute", "flash_attn_4", False, lambda module: _by_token(module.flash_attn_func)),
-    ("xformers", "xformers.ops", "xformers", True, _xformers),
-    ("comfy-kitchen int8", "comfy_kitchen", "comfy-kitchen", True, _kitchen),
+def _flash(module: Any) -> Kernel:
+    return _by_token(module.flash_attn_func)
+
+
+class _Package(NamedTuple):
+    """A kernel of another package: how to call it once its module is imported, and what it can do."""
+
+    name: str
+    module: str
+    distribution: str
+    make: Callable[[Any], Kernel | None]
+    masks: bool = False
+    steady: bool = False
+
+
+_PACKAGES = (
+    _Package("SageAttention", "sageattention", "sageattention", _sage),
+    _Package("SageAttention 3", "sageattn3", "sageattn3", _sage3),
+    _Package("FlashAttention 2", "flash_attn", "flash_attn", _flash, steady=True),
+    _Package("FlashAttention 3", "flash_attn_interface", "flash_attn_3", _flash, steady=True),
+    _Package("FlashAttention 4", "flash_attn.cute", "flash_attn_4", _flash, steady=True),
+    _Package("xformers", "xformers.ops", "xformers", _xformers, masks=True, steady=True),
+    _Package("comfy-kitchen int8", "comfy_kitchen", "comfy-kitchen", _kitchen, masks=True),
 )
 
 #: PyTorch's own, which are always there and take masks; whether they run on a device shows when they are tried.
 PYTORCH = (
-    Backend("PyTorch cuDNN", _sdpa(SDPBackend.CUDNN_ATTENTION), True),
-    Backend("PyTorch flash", _sdpa(SDPBackend.FLASH_ATTENTION), True),
-    Backend("PyTorch efficient", _sdpa(SDPBackend.EFFICIENT_ATTENTION), True),
+    Backend("PyTorch cuDNN", _sdpa(SDPBackend.CUDNN_ATTENTION), True, steady=True),
+    Backend("PyTorch flash", _sdpa(SDPBackend.FLASH_ATTENTION), True, steady=True),
+    Backend("PyTorch efficient", _sdpa(SDPBackend.EFFICIENT_ATTENTION), True, steady=True),
 )
 
 
 def installed() -> tuple[Backend, ...]:
     """All kernels that can be imported; PyTorch's own first."""
     found = list(PYTORCH)
-    for name, module, distribution, masks, make in _PACKAGES:
+    for package in _PACKAGES:
         try:
-            if importlib.util.find_spec(module.split(".")[0]) is None:
+            if importlib.util.find_spec(package.module.split(".")[0]) is None:
                 continue
-            kernel = make(importlib.import_module(module))
+            kernel = package.make(importlib.import_module(package.module))
         except Exception as error:  # a package built for another PyTorch or GPU fails in its own way
-            log.debug("attention: %s cannot be used: %s: %s", name, type(error).__name__, error)
+            log.debug("attention: %s cannot be used: %s: %s", package.name, type(error).__name__, error)
             continue
         if kernel is not None:
-            version = _version(distribution)
-            found.append(Backend(f"{name} ({version})" if version else name, kernel, masks))
+            version = _version(package.distribution)
+            name = f"{package.name} ({version})" if version else package.name
+            found.append(Backend(name, kernel, package.masks, steady=package.steady))
     return tuple(found)
 
 
 def software() -> str:
     """What decides how fast and how right a kernel is, beside the device; another one makes old measurements void."""
     parts = [f"torch {torch.__version__}", f"cuda {torch.version.cuda}", f"cudnn {torch.backends.cudnn.version()}"]
-    for _, _, distribution, _, _ in _PACKAGES:
-        version = _version(distribution)
+    for package in _PACKAGES:
+        version = _version(package.distribution)
         if version:
-            parts.append(f"{distribution} {version}")
+            parts.append(f"{package.distribution} {version}")
     return ", ".join(parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import time
@@ -223,7 +224,7 @@ def counting(*backends: Backend, path: Path | None = None, software: str = "one"
             ran.append(backend.name)
             return backend.run(*arguments)
 
-        return Backend(backend.name, run, backend.masks, backend.tolerance)
+        return dataclasses.replace(backend, run=run)
 
     watching: Sequence[Backend] = [watched(backend) for backend in backends]
     return Chooser(lambda: watching, lambda: Store(path, software)), ran
@@ -329,6 +330,67 @@ class TestChooser:
         assert len(own_calls) == 6
         chooser.attend(*parts())
         assert ran == ["slow"], "without it the others remain"
+
+
+class TestKernelsThatQuantise:
+    """Right on the first tensors, and then off by 10 %."""
+
+    def start(self, steady: bool = False, path: Path | None = None) -> tuple[Chooser, list[str], dict[str, float]]:
+        state = {"share": 0.001}
+
+        def run(*arguments: Any) -> torch.Tensor:
+            return off_by(state["share"])(*arguments)
+
+        chooser, ran = counting(Backend("quick", run, True, steady=steady), SLOW, path=path)
+        chooser.attend(*parts())
+        ran.clear()
+        return chooser, ran, state
+
+    def test_are_compared_again_in_calls_2_4_8(self) -> None:
+        chooser, ran, state = self.start()
+        for _ in range(9):  # calls 2 to 10
+            chooser.attend(*parts())
+        assert ran == ["quick"] * 9
+        state["share"] = 0.1
+        for _ in range(5):  # calls 11 to 15
+            chooser.attend(*parts())
+        assert ran == ["quick"] * 14
+        found = chooser.attend(*parts())
+        assert ran[14:] == ["quick", "slow"], "the sixteenth shows it"
+        assert found is not None
+        assert torch.allclose(found[0], attend(*parts())), "and is computed again"
+        chooser.attend(*parts())
+        assert ran[16:] == ["slow"]
+
+    def test_what_came_out_is_kept(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        path = tmp_path / "attention.json"
+        chooser, ran, state = self.start(path=path)
+        state["share"] = 0.1
+        with caplog.at_level(logging.WARNING):
+            case = chooser.attend(*parts())[1]  # type: ignore[index]
+        assert "quick has an error of 9.9" in caplog.text
+        best = chooser.chosen(case, Precision.EXACT)
+        assert best is not None
+        assert best.name == "slow"
+        chooser, ran = counting(Backend("quick", right, True), SLOW, path=path)
+        chooser.attend(*parts())
+        assert ran == ["slow"], "in another process too"
+
+    def test_steady_kernels_are_not(self) -> None:
+        chooser, ran, state = self.start(steady=True)
+        state["share"] = 0.1
+        for _ in range(20):
+            chooser.attend(*parts())
+        assert ran == ["quick"] * 20
+
+    def test_a_class_that_allows_it_keeps_it(self) -> None:
+        chooser, ran, state = self.start()
+        chooser.attend(*parts(), precision=Precision.FAST)
+        state["share"] = 0.02
+        ran.clear()
+        for _ in range(20):
+            chooser.attend(*parts(), precision=Precision.FAST)
+        assert ran == ["quick"] * 20
 
 
 class TestStore:
