@@ -43,10 +43,10 @@ def document(content: dict[str, Any]) -> str:
         "# Benchmarks",
         "",
         f"{about['device']}, torch {about['torch']}, {about['dtype']}, {about['size']}, {about['steps']} steps, "
-        f"windows of {about['window']} frames, cfg 1. Full-size models with {about['weights']} weights: speed and memory are "
-        "those of the real files. All contenders of a section ran in one process on the same models; a forward is one "
-        "denoising step, timed by the same wrapper on the model. Made by `python -m benchmarks.compare`, "
-        "`benchmarks.cards` and `benchmarks.tables`.",
+        f"windows of {about['window']} frames, cfg 1. Full-size models with {about['weights']} weights: speed and "
+        "memory are those of the real files. All contenders of a section ran in one process on the same models; a "
+        "forward is one denoising step, timed by the same wrapper on the model. Made by `python -m "
+        "benchmarks.compare`, `benchmarks.cards` and `benchmarks.tables`.",
         "",
         "![seconds, shorter is better](benchmarks.png)",
         "",

@@ -117,9 +117,10 @@ def test_saved_workflows_keep_their_meaning(object_info: dict[str, Any], root: P
             assert set(names) <= set(now[group])
 
 
-def test_the_canvas_workflow_fits_the_nodes(object_info: dict[str, Any], root: Path) -> None:
+@pytest.mark.parametrize("name", ["portrait", "portrait_16gb", "portrait_12gb"])
+def test_the_canvas_workflows_fit_the_nodes(object_info: dict[str, Any], root: Path, name: str) -> None:
     """Every node exists, links have matching types, and LongTalk's widgets hold values their inputs accept."""
-    graph = json.loads((root / "workflows" / "longtalk_portrait.json").read_text())
+    graph = json.loads((root / "workflows" / f"longtalk_{name}.json").read_text())
     nodes = {node["id"]: node for node in graph["nodes"]}
     for node in nodes.values():
         assert node["type"] == "MarkdownNote" or node["type"] in object_info
