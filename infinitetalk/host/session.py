@@ -30,6 +30,7 @@ from ..run.soundtrack import Soundtrack, write_sound
 from ..run.window_record import WindowRecord, window_keys
 from ..speech import Speech
 from .checks import check_image
+from .compiled import compiled_apart
 from .events import RunEvents, check_interrupt
 from .guider import forwards_of
 from .identity import identity_of, identity_parts
@@ -324,7 +325,8 @@ class Session:
         try:
             picture = fit_image(self._image, width, height)
             family = twice("the reference image", lambda: self._family(events))
-            run_windows(plan, family, put, look_of(picture), start, check_interrupt=check_interrupt)
+            with compiled_apart(inputs.guider.model_options):
+                run_windows(plan, family, put, look_of(picture), start, check_interrupt=check_interrupt)
             recorder.wait()
         except (Exception, comfy.model_management.InterruptProcessingException) as error:
             kept = self._leave_partial(before, recorder)
