@@ -48,6 +48,8 @@ class MeasuredAttention:
     A kernel that the user started ComfyUI with (``--use-sage-attention`` and the like) is taken up to the error of the
     class "fast", whatever this one's: it was asked for.
 
+    torch.compile leaves it as it is: it takes times and reads files, and which kernel it calls is known only then.
+
     Args:
         precision: class of kernels.
         chooser_: measures and chooses.
@@ -58,6 +60,7 @@ class MeasuredAttention:
         self._chooser = chooser_ or chooser()
         self._met: dict[Case, Precision] = {}
 
+    @torch.compiler.disable
     def __call__(
         self,
         function: Any,

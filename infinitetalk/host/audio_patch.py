@@ -1,6 +1,10 @@
 """Hooks on a model clone: audio cross-attention, the speaker map and the pinned latents of the current window.
 
 All of it lives in the clone's options and ends with the clone; nothing global is touched.
+
+torch.compile does not look into the two patches. They read values that change with every call (the block's number, the
+window's audio), and ComfyUI's TorchCompileModel drops all guards on transformer_options, where they lie: traced, the
+first block's audio layers would be used in all of them.
 """
 
 from __future__ import annotations
@@ -81,6 +85,7 @@ class AudioPatch:
             context = context.repeat_interleave(x.shape[0] // len(chunks), dim=0)
         return context.to(device=x.device, dtype=x.dtype)
 
+    @torch.compiler.disable
     def __call__(self, args: dict[str, Any]) -> torch.Tensor:
         x: torch.Tensor = args["x"]
         options: dict[str, Any] = args["transformer_options"]
@@ -117,6 +122,7 @@ class SpeakerMapPatch:
     def __init__(self, masks: torch.Tensor) -> None:
         self.masks = masks
 
+    @torch.compiler.disable
     def __call__(self, args: dict[str, Any]) -> torch.Tensor:
         options: dict[str, Any] = args["transformer_options"]
         frames, rows, columns = options["grid_sizes"]

@@ -14,7 +14,7 @@ import comfy.model_management
 import torch
 
 from ..errors import LongTalkError
-from ..plan.estimate import Estimate
+from ..plan.estimate import Estimate, longest, tokens_of
 from ..plan.report import plan_report
 from ..plan.windows import FPS
 from ..run.checks import look_of
@@ -29,7 +29,9 @@ from ..run.seeds import parse_rerender, window_seeds
 from ..run.soundtrack import Soundtrack, write_sound
 from ..run.window_record import WindowRecord, window_keys
 from ..speech import Speech
+from .advice import advice
 from .checks import check_image
+from .compiled import compiled_apart
 from .events import RunEvents, check_interrupt
 from .guider import forwards_of
 from .identity import identity_of, identity_parts
@@ -299,8 +301,10 @@ class Session:
             return_images=inputs.return_images,
             window_s=sum(times) / len(times) if times else None,
         )
-        self._notes.append(estimate.text())
-        log.info("%s", estimate.text())
+        model = inputs.guider.model_patcher
+        for note in (estimate.text(), *advice(model, tokens_of(longest(self._plan).length, width, height))):
+            self._notes.append(note)
+            log.info("%s", note)
         return estimate
 
     def _render(
@@ -324,7 +328,8 @@ class Session:
         try:
             picture = fit_image(self._image, width, height)
             family = twice("the reference image", lambda: self._family(events))
-            run_windows(plan, family, put, look_of(picture), start, check_interrupt=check_interrupt)
+            with compiled_apart(inputs.guider.model_options):
+                run_windows(plan, family, put, look_of(picture), start, check_interrupt=check_interrupt)
             recorder.wait()
         except (Exception, comfy.model_management.InterruptProcessingException) as error:
             kept = self._leave_partial(before, recorder)

@@ -241,6 +241,17 @@ def forward_flops(model: Transformer, tokens: int) -> float:
     return float(model.layers * (weights + attention))
 
 
+def linear_share(model: Transformer, tokens: int) -> float:
+    """The part of :func:`forward_flops` that the model's own linear layers do on the picture's tokens, 0 to 1.
+
+    2n(6d^2 + 2df) per layer: q, k, v and o of self attention, q and o of cross attention, the feed-forward.
+    InfiniteTalk's layers are in a file of their own, which the model's type of weights says nothing about.
+    """
+    dim = model.hidden
+    linear = 2 * tokens * (6 * dim**2 + 2 * dim * model.ffn)
+    return model.layers * linear / forward_flops(model, tokens)
+
+
 def speakers_flops(model: Transformer, tokens: int, speakers: int) -> float:
     """What telling several speakers apart adds to one forward, as operations that take as long."""
     if speakers < 2:

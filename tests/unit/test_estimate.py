@@ -26,6 +26,7 @@ from longtalk.infinitetalk.plan.estimate import (
     host_bytes,
     largest_size,
     largest_window,
+    linear_share,
     run_seconds,
     size_text,
     sound_bytes,
@@ -198,6 +199,13 @@ def test_flops_of_a_forward_by_hand() -> None:
     # weights: 2*7 * (8*2*2 + 2*2*3) + 2*769 * 2*2*2 = 616 + 12304; attention: 4*7 * (7+769) * 2 = 43456
     assert forward_flops(Transformer(hidden=2, ffn=3, layers=5), 7) == 5 * (616 + 12304 + 43456)
     assert tokens_of(81, 832, 480) == 21 * 30 * 52
+
+
+def test_the_part_of_the_linear_layers_by_hand() -> None:
+    # 2*7 * (6*2*2 + 2*2*3) = 504 of the 56376 above
+    assert linear_share(Transformer(hidden=2, ffn=3, layers=5), 7) == pytest.approx(504 / 56376)
+    # The 14B model at 832x480x81: half of it is attention, a sixteenth InfiniteTalk's.
+    assert linear_share(WAN_14B, tokens_of(81, 832, 480)) == pytest.approx(0.43, abs=0.005)
 
 
 def test_seconds_by_hand() -> None:
