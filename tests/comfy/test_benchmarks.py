@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-
 OURS, OTHERS = (0, 114, 178), (153, 153, 153)
 
 
