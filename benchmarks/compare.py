@@ -102,9 +102,11 @@ class Bench:
 
 
 def window(bench: Bench) -> None:
-    """Two windows: core, and LongTalk for the first time, with its measurement of the kernels."""
+    """Two windows: core, the pack, and LongTalk for the first time, with its measurement of the kernels."""
     job = dataclasses.replace(bench.job, seconds=_seconds_of(bench.job, 2))
     bench.add("window", core(bench.parts, job), job)
+    if bench.peer is not None:
+        bench.add("window", native(bench.peer, bench.parts, job), job)
     bench.add("window", longtalk(bench.parts, job, "LongTalk exact, first run"), job)
 
 
