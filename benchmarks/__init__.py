@@ -1,8 +1,11 @@
-"""Benchmarks, each with a limit that its exit code reports.
+"""Benchmarks. The first three have a limit that their exit code reports; the others want a GPU.
 
     python -m benchmarks.faults    is anything lost when the server is killed while it works?
     python -m benchmarks.memory    does memory stay flat over a long video?
     python -m benchmarks.loop      what does LongTalk itself cost per window?
+    python -m benchmarks.compare   how fast is it beside ComfyUI's own nodes and another pack, and how exact?
+    python -m benchmarks.cards     does it run in the memory of a 24, 16 and 12 GB card, and how fast?
+    python -m benchmarks.tables    the results of these two as a page and a plot
 
 They run with any Python on a fresh clone: one that does not know `longtalk` hands over to the clone's environment.
 """

@@ -122,7 +122,9 @@ def two(bench: Bench) -> None:
     """One speaker and two, two windows each."""
     for speakers in (1, 2):
         job = dataclasses.replace(bench.job, seconds=_seconds_of(bench.job, 2), speakers=speakers)
-        bench.add("two", longtalk(bench.parts, job, f"LongTalk exact, {speakers} speaker(s)"), job)
+        bench.add(
+            "two", longtalk(bench.parts, job, f"LongTalk exact, {'1 speaker' if speakers == 1 else '2 speakers'}"), job
+        )
 
 
 def core_two(bench: Bench) -> None:

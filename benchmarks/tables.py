@@ -3,7 +3,8 @@
     python -m benchmarks.tables --out docs
 
 Reads OUT/benchmarks.json, which `benchmarks.compare` and `benchmarks.cards` write, and writes OUT/benchmarks.md and
-OUT/benchmarks.png.
+OUT/benchmarks.png. Rows put together by hand from several runs carry the run's letter as `run`, and `about` says in
+`runs` what each letter was.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ def document(content: dict[str, Any]) -> str:
         "memory are those of the real files. All contenders of a section ran in one process on the same models; a "
         "forward is one denoising step, timed by the same wrapper on the model. Made by `python -m "
         "benchmarks.compare`, `benchmarks.cards` and `benchmarks.tables`.",
+        *(f"\n{run}: {text}" for run, text in about.get("runs", {}).items()),
         "",
         "![seconds, shorter is better](benchmarks.png)",
         "",
@@ -54,13 +56,21 @@ def document(content: dict[str, Any]) -> str:
 
     def section(title: str, found: list[Row], head: Sequence[str], line: Callable[[Row], list[str]]) -> None:
         if found:
-            lines.extend([f"## {title}", "", *table(head, [line(row) for row in found]), ""])
+            cells = [line(row) for row in found]
+            if any("run" in row for row in found):
+                head = [*head, "run"]
+                cells = [[*line(row), row.get("run", "")] for row in found]
+            lines.extend([f"## {title}", "", *table(head, cells), ""])
 
     section(
         "One step, two windows",
         of(rows, "window"),
         ("", "forward", "peak GPU memory"),
-        lambda row: [row["name"], f"{row['forward_ms'] / 1e3:.2f} s", f"{row['peak_gib']:.1f} GiB"],
+        lambda row: [
+            row["name"],
+            f"{row['forward_ms'] / 1e3:.2f} s",
+            f"{row['peak_gib']:.1f} GiB" if "peak_gib" in row else "",
+        ],
     )
     section(
         "20 s of speech, end to end",
@@ -129,22 +139,22 @@ def kernel_tables(rows: Sequence[Row]) -> list[str]:
     return []
 
 
+def label(row: Row) -> str:
+    return f"{row['name']} ({row['run']})" if "run" in row else str(row["name"])
+
+
 def bars(rows: Sequence[Row]) -> list[tuple[str, list[tuple[str, float]]]]:
     """What is plotted: groups of names and seconds."""
     groups = [
-        ("one step, s", [(row["name"], row["forward_ms"] / 1e3) for row in of(rows, "window")]),
-        ("20 s of speech, s", [(row["name"], row["seconds"]) for row in of(rows, "long", "fp8")]),
+        ("one step, s", [(label(row), row["forward_ms"] / 1e3) for row in of(rows, "window")]),
+        ("20 s of speech, s", [(label(row), row["seconds"]) for row in of(rows, "long", "fp8")]),
         (
             "one step with two speakers, s",
-            [
-                (row["name"], row["forward_ms"] / 1e3)
-                for row in of(rows, "core_two", "two")
-                if "1 sp" not in row["name"]
-            ],
+            [(label(row), row["forward_ms"] / 1e3) for row in of(rows, "core_two", "two") if "1 sp" not in row["name"]],
         ),
         (
             "features of 30 min of speech, s",
-            [(row["name"], row["seconds"]) for row in of(rows, "speech")],
+            [(label(row), row["seconds"]) for row in of(rows, "speech")],
         ),
     ]
     return [(title, found) for title, found in groups if found]
@@ -153,8 +163,8 @@ def bars(rows: Sequence[Row]) -> list[tuple[str, list[tuple[str, float]]]]:
 def plot(content: dict[str, Any], path: Path) -> None:
     """Horizontal bars, each group with its own scale; LongTalk's are blue."""
     groups = bars(content["rows"])
-    width, left, bar, gap, title = 1200, 330, 34, 12, 56
-    height = 70 + sum(title + len(found) * (bar + gap) for _, found in groups)
+    width, left, bar, gap, heading = 1200, 360, 34, 12, 56
+    height = 70 + sum(heading + len(found) * (bar + gap) for _, found in groups)
     image = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(image)
     large, small = ImageFont.load_default(26), ImageFont.load_default(20)
@@ -162,14 +172,14 @@ def plot(content: dict[str, Any], path: Path) -> None:
     about = content["about"]
     draw.text((20, y), f"{about['device']}, {about['size']}, {about['steps']} steps", INK, small)
     y += 34
-    for name, found in groups:
-        draw.text((20, y + 14), name, INK, large)
-        y += title
+    for title, found in groups:
+        draw.text((20, y + 14), title, INK, large)
+        y += heading
         longest = max(seconds for _, seconds in found)
-        for label, seconds in found:
+        for name, seconds in found:
             right = left + max(2, round((width - left - 130) * seconds / longest))
-            colour = OURS if label.startswith("LongTalk") else OTHERS
-            draw.text((left - 12, y + bar / 2), label, INK, small, anchor="rm")
+            colour = OURS if name.startswith("LongTalk") else OTHERS
+            draw.text((left - 12, y + bar / 2), name, INK, small, anchor="rm")
             draw.rectangle((left, y, right, y + bar), colour)
             draw.text((right + 10, y + bar / 2), f"{seconds:.3g}", INK, small, anchor="lm")
             y += bar + gap

@@ -1,0 +1,92 @@
+"""Decoded frames stay on the GPU exactly when ComfyUI has room for them there, and are the same either way."""
+
+from __future__ import annotations
+
+import copy
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+ON_GPU, ON_CPU = torch.device("cpu", 0), torch.device("cpu")
+
+
+@pytest.fixture
+def latents() -> torch.Tensor:
+    return torch.randn((1, 16, 3, 8, 12), generator=torch.Generator().manual_seed(3))
+
+
+@pytest.fixture
+def watched(parts: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The tiny VAE as if it were on a GPU, with what was asked of it: (method, output device)."""
+    import comfy.model_management
+    import comfy.sd
+
+    from longtalk.infinitetalk.host.vae import ClipVae
+
+    vae = copy.copy(parts.vae)
+    vae.device, vae.output_device = ON_GPU, ON_CPU
+    asked: list[tuple[str, torch.device]] = []
+    for name in ("decode", "decode_tiled"):
+        method = getattr(comfy.sd.VAE, name)
+
+        def record(self: Any, *args: Any, name: str = name, method: Any = method, **named: Any) -> Any:
+            asked.append((name, self.output_device))
+            return method(self, *args, **named)
+
+        monkeypatch.setattr(comfy.sd.VAE, name, record)
+    free: dict[str, float] = {}
+    monkeypatch.setattr(comfy.model_management, "is_device_cpu", lambda device: device == ON_CPU)
+    real = comfy.model_management.get_free_memory
+    monkeypatch.setattr(
+        comfy.model_management,
+        "get_free_memory",
+        lambda device=None, *rest: free["bytes"] if device == ON_GPU else real(ON_CPU, *rest),
+    )
+    return SimpleNamespace(vae=vae, clip=ClipVae(vae), asked=asked, free=free)
+
+
+def need(watched: SimpleNamespace, latents: torch.Tensor) -> int:
+    """The least free memory with which frames stay on the GPU, by bisection."""
+    low, high = 0, 2**45
+    while high - low > 1:
+        middle = (low + high) // 2
+        watched.free["bytes"] = middle
+        low, high = (low, middle) if watched.clip._has_room(latents) else (middle, high)
+    return high
+
+
+def test_frames_stay_where_there_is_room_and_are_the_same(watched: SimpleNamespace, latents: torch.Tensor):
+    enough = need(watched, latents)
+    decoded = []
+    for free, where in ((enough, ON_GPU), (enough - 1, ON_CPU)):
+        watched.asked.clear()
+        watched.free["bytes"] = free
+        decoded.append(watched.clip.decode(latents))
+        assert watched.asked == [("decode", where)]
+    assert decoded[0].shape == (9, 64, 96, 3)
+    assert torch.equal(*decoded)
+
+
+def test_the_room_asked_for_holds_decoder_and_frames(watched: SimpleNamespace):
+    shape = (1, 16, 21, 60, 104)  # 81 frames of 832x480
+    decoder = watched.vae.memory_used_decode(shape, watched.vae.vae_dtype)
+    frames = 81 * 480 * 832 * 3 * 4
+    assert decoder + 3 * frames < need(watched, torch.empty(shape, device="meta")) < decoder + 5 * frames
+
+
+def test_a_vae_on_the_cpu_asks_no_gpu(watched: SimpleNamespace, latents: torch.Tensor):
+    watched.vae.device = ON_CPU  # `free` is empty: asking for the GPU's memory would raise
+    watched.clip.decode(latents)
+    assert watched.asked == [("decode", ON_CPU)]
+
+
+def test_short_memory_means_tiles_and_frames_on_the_cpu(watched: SimpleNamespace, latents: torch.Tensor):
+    watched.free["bytes"] = 2**45
+    for level in (1, 2):
+        watched.clip.memory_level = level
+        with torch.inference_mode():  # as every node runs; tiled decoding asks for it
+            frames = watched.clip.decode(latents)
+        assert frames.shape == (9, 64, 96, 3)
+    assert {asked for asked in watched.asked if asked[0] == "decode_tiled"} == {("decode_tiled", ON_CPU)}
