@@ -18,6 +18,8 @@ import numpy as np
 import pytest
 from demo_server import TEXT_EVENT, ComfyServer, run_workflow, wait_until_up
 
+from longtalk.infinitetalk.run.run_folder import run_names
+
 NODES = {
     "LongTalkPlan",
     "LongTalkLoadPatch",
@@ -246,13 +248,15 @@ def test_cancel_stops_within_one_step_and_leaves_what_there_is_to_watch(
             async with session.post("/interrupt", json={}) as answer:
                 assert answer.status == 200
 
-    before = set((base / "output" / "longtalk").glob("*"))
+    runs = base / "output" / "longtalk"
+    before = set(run_names(runs))
     events, texts = asyncio.run(events_of(server, short_workflow, interrupt))
     assert posted == [at]
     assert events[-1]["type"] == "execution_interrupted"
     last = max(e["data"]["value"] for e in events if e["type"] == "progress" and e["data"]["node"] == node)
     assert last <= at + 1
-    [run] = set((base / "output" / "longtalk").glob("*")) - before
+    [name] = set(run_names(runs)) - before
+    run = runs / name
     [partial] = run.glob("partial_*")
     assert partial.name == f"partial_1_of_{windows}_windows.mp4"
     whole = demo_client.demo_media.read_video(partial)
