@@ -56,7 +56,11 @@ class Window:
     pinned: int
     """Leading frames taken from the end of the window before; 0 in the first window."""
     cut: int
-    """Trailing frames thrown away; 0 in all but the last window."""
+    """Trailing frames that do not come out of this window: surplus in the last, ``taken_over`` of the next before it."""
+    step: int = VAE_STEP
+    """Frames per latent after the first one."""
+    taken_over: int = 0
+    """The last of the pinned frames, which come out of this window and not of the one before."""
 
     @property
     def audio(self) -> tuple[int, int]:
@@ -66,17 +70,22 @@ class Window:
     @property
     def output(self) -> tuple[int, int]:
         """Frames [start, end) of the finished video that come from this window."""
-        return self.start + self.pinned, self.start + self.length - self.cut
+        return self.start + self.pinned - self.taken_over, self.start + self.length - self.cut
 
     @property
     def latents(self) -> int:
-        """Latent frames sampled: one for the first frame, one per four after it."""
-        return (self.length - 1) // VAE_STEP + 1
+        """Latent frames sampled: one for the first frame, one per ``step`` after it."""
+        return (self.length - 1) // self.step + 1
 
     @property
     def pinned_latents(self) -> int:
         """Leading latents held fixed: the motion frames, or the reference (1) in the first window."""
-        return (self.pinned - 1) // VAE_STEP + 1 if self.pinned else 1
+        return (self.pinned - 1) // self.step + 1 if self.pinned else 1
+
+    @property
+    def put_out(self) -> slice:
+        """Which of the ``length`` sampled frames come out of this window."""
+        return slice(self.pinned - self.taken_over, self.length - self.cut)
 
 
 @dataclass(frozen=True)
@@ -91,6 +100,7 @@ class Plan:
     motion_frames: int
     mode: PlanMode
     windows: tuple[Window, ...]
+    fps: int = FPS
 
     @property
     def sampled_frames(self) -> int:
@@ -123,8 +133,8 @@ class Plan:
         return self.windows[bisect_right(self.windows, frame, key=lambda window: window.output[0]) - 1]
 
 
-def frames_for_samples(samples: int, rate_hz: int) -> int:
-    """Video frames that cover this many audio samples: ceil(samples * 25 / rate), in exact integers.
+def frames_for_samples(samples: int, rate_hz: int, fps: int = FPS) -> int:
+    """Video frames that cover this many audio samples: ceil(samples * fps / rate), in exact integers.
 
     No samples need no frames. Raises LongTalkError for a negative count or a rate below 1 Hz.
     """
@@ -135,7 +145,7 @@ def frames_for_samples(samples: int, rate_hz: int) -> int:
         raise LongTalkError("audio samples", expected="0 or more", actual=str(samples), action=example)
     if rate_hz < 1:
         raise LongTalkError("audio sample rate", expected="1 Hz or more", actual=f"{rate_hz} Hz", action=example)
-    return -(-samples * FPS // rate_hz)
+    return -(-samples * fps // rate_hz)
 
 
 def frames_for_duration(seconds: float) -> int:

@@ -196,7 +196,7 @@ def _make(
             raise ValueError(
                 f"window {window.index + 1}: expected {window.length} frames, got {rendered.frames.shape[0]}"
             )
-        fresh = rendered.frames[window.pinned : window.length - window.cut]
+        fresh = rendered.frames[window.put_out]
         stats = measure(fresh, reference, last_frame)
         broken = what_is_broken(rendered.latents, rendered.frames, stats, reference)
         if broken is None:

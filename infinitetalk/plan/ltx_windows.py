@@ -1,0 +1,188 @@
+"""Which frames each window of LTX-2.3 samples, pins and puts out. Integers only.
+
+LTX's video VAE packs one first frame, then eight frames per latent, so every length is 8n+1; windows advance by whole
+latents. A window's start is a frame number, so sound and picture advance by exactly the same time: the sound of window
+i begins at sample start_i * rate / fps, computed from the frame and never added up.
+
+With window and overlap given in seconds (w, o) at a frame rate:
+
+    window latents  = (max(1, round(w * fps)) - 1) // 8 + 1
+    overlap latents = (round(o * fps) - 1) // 8 + 1, or 0 where that is no frame
+    stride          = 8 * (window latents - overlap latents) frames
+    overlap         = window - stride = 8 * (overlap latents - 1) + 1 frames
+
+Without an overlap nothing is pinned: windows then follow each other, and the stride is the whole window.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import LongTalkError
+from ..values import as_whole, check_number, shown
+from .windows import Plan, PlanMode, Window
+
+LTX_STEP = 8
+"""Frames per latent after the first one (LTX video VAE, temporal stride)."""
+
+FPS_MAX = 60
+WINDOW_MAX_S = 60.0
+"""Three times what the model's positions reach (20 s)."""
+
+LATE_LATENTS = 3
+"""Pinned latents that are decoded with what follows them, where the overlap has that many to spare.
+
+LTX's video decoder looks ahead, too: the last frames of a window that is decoded alone differ from those of the whole
+video's decode, and the eye sees a step there. So a window's last frames come out of the next one, which was given the
+same latents and has what follows them.
+"""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Window and overlap in whole latents.
+
+    Attributes:
+        fps: frames per second.
+        window_latents: of a full window.
+        overlap_latents: pinned at the start of every later window; below ``window_latents``.
+    """
+
+    fps: int
+    window_latents: int
+    overlap_latents: int
+
+    @property
+    def window_frames(self) -> int:
+        return LTX_STEP * (self.window_latents - 1) + 1
+
+    @property
+    def stride_frames(self) -> int:
+        """Frames from a window's start to the next one's, and what a later window adds."""
+        if not self.overlap_latents:
+            return self.window_frames
+        return LTX_STEP * (self.window_latents - self.overlap_latents)
+
+    @property
+    def overlap_frames(self) -> int:
+        """Frames that two neighbouring windows share: what an overlap in seconds effectively is."""
+        return self.window_frames - self.stride_frames
+
+    @property
+    def window_s(self) -> float:
+        return self.window_frames / self.fps
+
+    @property
+    def stride_s(self) -> float:
+        return self.stride_frames / self.fps
+
+    @property
+    def overlap_s(self) -> float:
+        return self.overlap_frames / self.fps
+
+    def windows_for(self, frames: int) -> int:
+        """How many windows cover this many frames: 1 + ceil((frames - window) / stride), 1 at least."""
+        return 1 + max(0, -(-(frames - self.window_frames) // self.stride_frames))
+
+    def start_frame(self, index: int) -> int:
+        """The frame at which window ``index`` (from 0) starts, its pinned frames included."""
+        return index * self.stride_frames
+
+    def start_sample(self, index: int, rate_hz: int) -> int:
+        """The audio sample at which window ``index`` starts, rounded to the nearest."""
+        return nearest_sample(self.start_frame(index), rate_hz, self.fps)
+
+
+def nearest_sample(frame: int, rate_hz: int, fps: int) -> int:
+    """The audio sample at a frame's beginning, the nearest one, in exact integers."""
+    return (2 * frame * rate_hz + fps) // (2 * fps)
+
+
+def check_fps(fps: Any) -> int:
+    """A frame rate as a plain int.
+
+    Raises:
+        LongTalkError
+    """
+    found = as_whole(fps)
+    if found is None or not 1 <= found <= FPS_MAX:
+        raise LongTalkError(
+            "fps",
+            expected=f"a whole number, 1 to {FPS_MAX}",
+            actual=shown(fps),
+            action="Use 25, or 24 as the model was trained",
+        )
+    return found
+
+
+def geometry(window_s: float, overlap_s: float, fps: int) -> Geometry:
+    """Window and overlap in seconds, as targets, in whole latents; see the module for the formula.
+
+    Raises:
+        LongTalkError: not numbers, out of range, or an overlap that leaves a window nothing new.
+    """
+    fps = check_fps(fps)
+    check_number(window_s, "window_seconds", 0.0, WINDOW_MAX_S)
+    check_number(overlap_s, "overlap_seconds", 0.0, WINDOW_MAX_S)
+    window = (max(1, round(window_s * fps)) - 1) // LTX_STEP + 1
+    pinned = round(overlap_s * fps)
+    overlap = (pinned - 1) // LTX_STEP + 1 if pinned > 0 else 0
+    if window < 2:
+        raise LongTalkError(
+            "window_seconds",
+            expected=f"at least {(LTX_STEP + 1) / fps:.2f} s ({LTX_STEP + 1} frames at {fps} fps)",
+            actual=f"{window_s:g} s",
+            action="Use 5 to 20 s",
+        )
+    if overlap >= window:
+        longest_s = (LTX_STEP * (window - 2) + 1) / fps
+        raise LongTalkError(
+            "overlap_seconds",
+            expected=f"at most {longest_s:.2f} s with a window of {window_s:g} s",
+            actual=f"{overlap_s:g} s",
+            action="Use 2 s, or 3 s where the face changes between windows",
+        )
+    return Geometry(fps, window, overlap)
+
+
+def plan_ltx(frames: int, shape: Geometry, late_latents: int = LATE_LATENTS) -> Plan:
+    """Lay windows over ``frames`` frames; the last one is as long as it has to be.
+
+    Args:
+        frames: what the audio needs.
+        shape: of the windows.
+        late_latents: pinned latents that come out of the later window, see :data:`LATE_LATENTS`; at most half of the
+            overlap is taken, so that they also have what came before them.
+
+    Raises:
+        LongTalkError: no frame.
+    """
+    count = as_whole(frames)
+    if count is None or count < 1:
+        raise LongTalkError(
+            "frames", expected="1 or more", actual=shown(frames), action="Connect audio of at least one frame"
+        )
+    number = shape.windows_for(count)
+    late = LTX_STEP * min(late_latents, shape.overlap_latents // 2)
+    windows = []
+    for index in range(number):
+        start, last = shape.start_frame(index), index == number - 1
+        needed = count - start
+        length = LTX_STEP * math.ceil((needed - 1) / LTX_STEP) + 1 if last else shape.window_frames
+        length = max(length, LTX_STEP + 1)
+        windows.append(
+            Window(
+                index,
+                start,
+                length,
+                pinned=shape.overlap_frames if index else 0,
+                cut=length - needed if last else late,
+                step=LTX_STEP,
+                taken_over=late if index else 0,
+            )
+        )
+    return Plan(
+        count, count, shape.window_frames, shape.overlap_frames, PlanMode.EXACT, tuple(windows), fps=shape.fps
+    )
