@@ -183,6 +183,4 @@ def plan_ltx(frames: int, shape: Geometry, late_latents: int = LATE_LATENTS) -> 
                 taken_over=late if index else 0,
             )
         )
-    return Plan(
-        count, count, shape.window_frames, shape.overlap_frames, PlanMode.EXACT, tuple(windows), fps=shape.fps
-    )
+    return Plan(count, count, shape.window_frames, shape.overlap_frames, PlanMode.EXACT, tuple(windows), fps=shape.fps)

@@ -56,7 +56,7 @@ class Window:
     pinned: int
     """Leading frames taken from the end of the window before; 0 in the first window."""
     cut: int
-    """Trailing frames that do not come out of this window: surplus in the last, ``taken_over`` of the next before it."""
+    """Trailing frames that do not come out of this window: surplus in the last, else the next one's ``taken_over``."""
     step: int = VAE_STEP
     """Frames per latent after the first one."""
     taken_over: int = 0
