@@ -13,9 +13,11 @@ from ..infinitetalk.attention.measured import Precision
 from ..infinitetalk.errors import LongTalkError
 from ..infinitetalk.host.checks import SIZE_MAX, STEPS_MAX
 from ..infinitetalk.host.guider import make_guider
+from ..infinitetalk.host.job import KEEP_CHOICES, RESUME_CHOICES
 from ..infinitetalk.host.noise import SeedNoise
+from ..infinitetalk.host.session import Result
 from ..infinitetalk.host.speech import encode_speech
-from ..infinitetalk.host.talk import KEEP_CHOICES, RESUME_CHOICES, Inputs, Result, talk
+from ..infinitetalk.host.talk import Inputs, talk
 from ..infinitetalk.plan.windows import plan_windows
 from ..infinitetalk.run.formats import CODECS, VideoFormat
 from ..infinitetalk.run.seeds import SEED_LIMIT

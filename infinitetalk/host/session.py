@@ -8,15 +8,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import comfy.model_management
 import torch
 
 from ..errors import LongTalkError
-from ..plan.estimate import Estimate, longest, tokens_of
+from ..plan.estimate import Estimate
 from ..plan.report import plan_report
-from ..plan.windows import FPS
 from ..run.checks import look_of
 from ..run.files import DamagedFileError
 from ..run.join import WrittenVideo, join, read_frames
@@ -26,22 +24,14 @@ from ..run.recorder import LAST_FRAME, Recorder
 from ..run.report import windows_report
 from ..run.run_folder import RunFolder, run_names
 from ..run.seeds import parse_rerender, window_seeds
-from ..run.soundtrack import Soundtrack, write_sound
+from ..run.soundtrack import write_sound
 from ..run.window_record import WindowRecord, window_keys
-from ..speech import Speech
-from .advice import advice
-from .checks import check_image
 from .compiled import compiled_apart
 from .events import RunEvents, check_interrupt
-from .guider import forwards_of
-from .identity import identity_of, identity_parts
+from .identity import identity_of
+from .job import Job, runs_root
 from .memory import free_everything, is_out_of_memory, twice
 from .noise import WindowNoise, base_seed
-from .preflight import preflight
-from .wan import WanFamily, fit_image, fits
-
-if TYPE_CHECKING:
-    from .talk import Inputs
 
 log = logging.getLogger(__name__)
 
@@ -102,58 +92,28 @@ class Session:
     """One attempt at a run; :meth:`make` is called once, while the folder is owned.
 
     Args:
-        inputs: checked.
-        speech, sound: what the model hears, and what the video plays.
-        width, height: of the video, multiples of 16.
+        job: what is to be made.
         root: the folder of all runs.
         notes: what was changed on the way here, for the report.
     """
 
-    def __init__(
-        self,
-        inputs: Inputs,
-        speech: Speech,
-        sound: Soundtrack,
-        *,
-        width: int,
-        height: int,
-        root: Path,
-        notes: list[str],
-    ) -> None:
-        self._inputs = inputs
+    def __init__(self, job: Job, root: Path, notes: list[str]) -> None:
+        self._job = job
+        self._inputs = inputs = job.inputs
         self._plan = inputs.plan
-        self._speech = speech
-        self._sound = sound
-        self._size = (width, height)
-        self._image = check_image(inputs.image)
+        self._size = job.size
         self._notes = notes
         self._began = time.perf_counter()
         self._waited_s = 0.0
         self._attention: list[str] = []
-        self._parts = identity_parts(
-            plan=inputs.plan,
-            size=self._size,
-            video=inputs.video,
-            guider=inputs.guider,
-            model_patch=inputs.model_patch,
-            vae=inputs.vae,
-            image=self._image,
-            speech=speech,
-            sound=sound,
-            clip_vision=inputs.clip_vision,
-            noise=inputs.noise,
-            sampler=inputs.sampler,
-            sigmas=inputs.sigmas,
-            audio_scale=inputs.audio_scale,
-            attention=inputs.attention,
-        )
+        self._parts = job.parts()
         self.folder = RunFolder(root, identity_of(self._parts), inputs.video.suffix)
         windows = len(self._plan.windows)
         self._seeds = window_seeds(base_seed(inputs.noise), windows, parse_rerender(inputs.rerender_from, windows))
         self._keys = window_keys(self.folder.name, self._seeds)
 
     def make(self) -> Result:
-        """The finished video; see :func:`~.talk.talk` for the errors."""
+        """The finished video; see :func:`make` for the errors."""
         if self._inputs.start_over:
             self.folder.discard_windows()
             self.folder.discard_video()
@@ -222,7 +182,7 @@ class Session:
         whole = record.window == len(self._plan.windows)
         if last_frame is None or last_frame.dtype != torch.uint8 or last_frame.shape != (height, width, 3):
             raise DamagedFileError("its last frame is missing or of another size")
-        if not whole and not fits(carry, self._plan, width, height):
+        if not whole and not self._job.fits(carry):
             raise DamagedFileError("what the next window continues from is missing or of another size")
         return Start(record.window, carry, last_frame, Fallbacks.from_json(record.fallbacks))
 
@@ -261,7 +221,9 @@ class Session:
         sum_ = manifest.get("sound")
         if manifest.get("parts") == self._parts and self.folder.is_sound(sum_):
             return
-        write_sound(self.folder.sound_path, self._sound, self._inputs.video, frames=self._plan.frames, fps=FPS)
+        write_sound(
+            self.folder.sound_path, self._job.sound, self._inputs.video, frames=self._plan.frames, fps=self._plan.fps
+        )
         width, height = self._size
         self.folder.write_manifest(
             parts=self._parts,
@@ -271,10 +233,10 @@ class Session:
                 "height": height,
                 "codec": self._inputs.video.codec,
                 "crf": self._inputs.video.crf,
-                "fps": FPS,
+                "fps": self._plan.fps,
                 "frames": self._plan.frames,
                 "seed": base_seed(self._inputs.noise),
-                "steps": self._inputs.sigmas.numel() - 1,
+                "steps": self._inputs.steps,
                 "ends": [window.output[1] for window in self._plan.windows],
             },
         )
@@ -283,26 +245,9 @@ class Session:
 
     def _preflight(self, before: Sequence[WindowRecord], start: Start) -> Estimate:
         """What the missing windows will take; the sound of an hour is not written for a run that cannot fit."""
-        inputs = self._inputs
-        width, height = self._size
         times = [record.render_s for record in before]
-        estimate = preflight(
-            plan=self._plan,
-            start=start.window,
-            width=width,
-            height=height,
-            steps=inputs.sigmas.numel() - 1,
-            forwards=forwards_of(inputs.guider),
-            model=inputs.guider.model_patcher,
-            vae=inputs.vae,
-            video=inputs.video,
-            folder=self.folder.path,
-            speakers=self._speech.speakers.count,
-            return_images=inputs.return_images,
-            window_s=sum(times) / len(times) if times else None,
-        )
-        model = inputs.guider.model_patcher
-        for note in (estimate.text(), *advice(model, tokens_of(longest(self._plan).length, width, height))):
+        estimate = self._job.preflight(start.window, self.folder.path, sum(times) / len(times) if times else None)
+        for note in (estimate.text(), *self._job.advice()):
             self._notes.append(note)
             log.info("%s", note)
         return estimate
@@ -312,13 +257,10 @@ class Session:
     ) -> list[WindowRecord]:
         """Render the windows that are missing; their records. What stops it leaves a video of what there is."""
         inputs, plan = self._inputs, self._plan
-        model = inputs.guider.model_patcher
-        width, height = self._size
-        steps = inputs.sigmas.numel() - 1
         recorder = Recorder(self.folder, inputs.video, self._keys, self._seeds)
-        events = RunEvents(
-            model, RunProgress(plan, steps, first=start.window, expected_s=estimate.seconds), recorder.check
-        )
+        progress = RunProgress(plan, inputs.steps, first=start.window, expected_s=estimate.seconds)
+        events = RunEvents(inputs.guider.model_patcher, progress, recorder.check)
+        noise = WindowNoise(inputs.noise, self._seeds)
 
         def put(made: MadeWindow, frames: torch.Tensor) -> None:
             recorder.put(made, frames)
@@ -326,10 +268,9 @@ class Session:
                 images.add(frames)
 
         try:
-            picture = fit_image(self._image, width, height)
-            family = twice("the reference image", lambda: self._family(events))
+            family = twice("the reference image", lambda: self._job.family(noise, events))
             with compiled_apart(inputs.guider.model_options):
-                run_windows(plan, family, put, look_of(picture), start, check_interrupt=check_interrupt)
+                run_windows(plan, family, put, look_of(self._job.picture()), start, check_interrupt=check_interrupt)
             recorder.wait()
         except (Exception, comfy.model_management.InterruptProcessingException) as error:
             kept = self._leave_partial(before, recorder)
@@ -345,29 +286,6 @@ class Session:
         self._attention = family.attention_report()
         return recorder.records
 
-    def _family(self, events: RunEvents) -> WanFamily:
-        inputs = self._inputs
-        width, height = self._size
-        return WanFamily(
-            plan=self._plan,
-            guider=inputs.guider,
-            model_patch=inputs.model_patch,
-            vae=inputs.vae,
-            image=self._image,
-            clip_vision=inputs.clip_vision,
-            features=self._speech.features,
-            masks=self._speech.speakers.masks,
-            names=self._speech.speakers.names,
-            width=width,
-            height=height,
-            noise=WindowNoise(inputs.noise, self._seeds),
-            sampler=inputs.sampler,
-            sigmas=inputs.sigmas,
-            audio_scale=inputs.audio_scale,
-            events=events,
-            attention=inputs.attention,
-        )
-
     def _leave_partial(self, before: Sequence[WindowRecord], recorder: Recorder) -> str:
         """Join what is finished into a video of its own; says in words what is kept and how to go on."""
         try:
@@ -382,7 +300,7 @@ class Session:
         path = self.folder.partial_path(len(records), total)
         try:
             self.folder.discard_partials()
-            join(path, self._segments(records), self.folder.sound_path, self._inputs.video, fps=FPS)
+            self._joined(path, records)
             kept += f". What there is: {path}"
         except LongTalkError as error:
             log.warning("the partial video could not be written: %s", error)
@@ -394,10 +312,11 @@ class Session:
     def _segments(self, records: Sequence[WindowRecord]) -> list[Path]:
         return [self.folder.segment_path(record.window, record.key) for record in records]
 
+    def _joined(self, path: Path, records: Sequence[WindowRecord]) -> WrittenVideo:
+        return join(path, self._segments(records), self.folder.sound_path, self._inputs.video, fps=self._plan.fps)
+
     def _join(self, records: Sequence[WindowRecord]) -> WrittenVideo:
-        video = join(
-            self.folder.video_path, self._segments(records), self.folder.sound_path, self._inputs.video, fps=FPS
-        )
+        video = self._joined(self.folder.video_path, records)
         self.folder.record_video(video, self._keys[-1])
         self.folder.discard_partials()
         return video
@@ -415,11 +334,10 @@ class Session:
             )
         again = f" (made again: {inputs.rerender_from})" if inputs.rerender_from.strip() else ""
         lines = [
-            f"{video.frames} frames, {video.frames / FPS:.2f} s, {video.width}x{video.height}, "
+            f"{video.frames} frames, {video.frames / self._plan.fps:.2f} s, {video.width}x{video.height}, "
             f"{video.video_codec}, sound {video.audio_codec or 'none'}, {video.bytes / 1e6:.1f} MB",
             took,
-            f"seed {getattr(inputs.noise, 'seed', 'none')} plus the window's index{again}, "
-            f"audio scale {inputs.audio_scale:g}, {self._speech.speakers.count} speaker(s)",
+            f"seed {getattr(inputs.noise, 'seed', 'none')} plus the window's index{again}, {self._job.settings()}",
             self._disk_use(),
         ]
         if inputs.video.container != "mp4":
@@ -436,3 +354,15 @@ class Session:
             f"run {self.folder.name}: {self.folder.bytes() / 1e6:.1f} MB in {self.folder.path} ({policy}); "
             f"all runs {total / 1e6:.1f} MB"
         )
+
+
+def make(job: Job, notes: list[str]) -> Result:
+    """Make a job's video, or go on with the one an earlier run of the same inputs began.
+
+    Raises:
+        LongTalkError: what stops a run on its way (memory, disk, a broken picture); the windows finished by then are
+            kept.
+    """
+    session = Session(job, runs_root(), notes)
+    with session.folder.owned():
+        return session.make()

@@ -1,24 +1,21 @@
-"""One run from inputs to a finished video file: check, plan, and hand over to the session that makes it."""
+"""WAN 2.1 with InfiniteTalk, from inputs to a finished video file: check, plan, and hand over to the session."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import folder_paths
 import torch
 
-from ...audio.tracks import Track
 from ..attention.measured import Precision
-from ..plan.windows import FPS, Plan
-from ..run.formats import VideoFormat
-from ..run.seeds import parse_rerender
+from ..plan.estimate import Estimate, longest, tokens_of
+from ..run.loop import Carry
 from ..run.soundtrack import Soundtrack
 from ..speech import Speech
-from ..values import check_flag, check_number
+from ..values import check_number
+from .advice import advice
 from .checks import (
     check_clip_vision,
     check_guider,
@@ -29,53 +26,38 @@ from .checks import (
     check_vae,
     snapped_size,
 )
+from .events import RunEvents
+from .guider import forwards_of
+from .identity import identity_parts
+from .job import RunInputs, check_run, sound_of
 from .memory import twice
+from .noise import WindowNoise
 from .patch import check_patch
-from .session import Result, Session
-
-log = logging.getLogger(__name__)
+from .preflight import preflight
+from .session import Result, make
+from .wan import WanFamily, fit_image, fits
 
 #: The range of audio_scale's widget, both ways.
 SCALE_MAX = 10.0
-RESUME_CHOICES = ("auto", "start over")
-KEEP_CHOICES = ("keep", "video only")
 
 
-@dataclass(frozen=True)
-class Inputs:
+@dataclass(frozen=True, kw_only=True)
+class Inputs(RunInputs):
     """Everything a run needs; see :class:`~.wan.WanFamily` for the tensors.
 
     ``speech`` is called once, when everything else has been checked; ``plan`` must be made for its speakers' frames.
-    ``rerender_from`` is read by :func:`~..run.seeds.parse_rerender`; ``start_over`` forgets what an earlier run of the
-    same inputs made; without ``keep_windows`` only the video is left of a finished run. ``attention`` is the class of
-    attention kernels, None for ComfyUI's own choice.
+    ``attention`` is the class of attention kernels, None for ComfyUI's own choice.
     """
 
-    plan: Plan
-    guider: Any
     model_patch: Any
     vae: Any
     image: Any
     speech: Callable[[], Speech]
-    noise: Any
-    sampler: Any
-    sigmas: torch.Tensor
     width: int = 832
     height: int = 480
     clip_vision: Any = None
-    soundtrack: Track | None = None
     audio_scale: float = 1.0
-    video: VideoFormat = field(default_factory=VideoFormat)
-    return_images: bool = False
-    start_over: bool = False
-    rerender_from: str = ""
-    keep_windows: bool = True
     attention: Precision | None = Precision.EXACT
-
-
-def runs_root() -> Path:
-    """Where the runs are: ``longtalk`` in the output folder."""
-    return Path(folder_paths.get_output_directory()) / "longtalk"
 
 
 def _checked(inputs: Inputs) -> Inputs:
@@ -92,18 +74,100 @@ def _checked(inputs: Inputs) -> Inputs:
     check_noise(inputs.noise)
     check_sampler(inputs.sampler)
     check_number(inputs.audio_scale, "audio_scale", -SCALE_MAX, SCALE_MAX)
-    check_flag(inputs.return_images, "return_images")
-    parse_rerender(inputs.rerender_from, len(inputs.plan.windows))
+    check_run(inputs)
     return replace(inputs, sigmas=check_sigmas(inputs.sigmas))
 
 
-def _sound(track: Track, plan: Plan, notes: list[str]) -> Soundtrack:
-    """The sound for the video; adds a note when it is not as long as the picture."""
-    video_s = plan.frames / FPS
-    if abs(track.duration_s - video_s) > 1 / FPS:
-        change = "cut at its end" if track.duration_s > video_s else "silent after it"
-        notes.append(f"sound: {track.name} is {track.duration_s:.2f} s, the video {video_s:.2f} s; {change}")
-    return Soundtrack(track.waveform.numpy(), track.sample_rate)
+@dataclass(frozen=True)
+class WanJob:
+    """One run of WAN and InfiniteTalk, see :class:`~.job.Job`.
+
+    Args:
+        inputs: checked.
+        size: multiples of 16.
+        image: checked reference.
+        speech, sound: what the model hears, and what the video plays.
+    """
+
+    inputs: Inputs
+    size: tuple[int, int]
+    image: torch.Tensor
+    speech: Speech
+    sound: Soundtrack
+
+    def picture(self) -> torch.Tensor:
+        return fit_image(self.image, *self.size)
+
+    def parts(self) -> dict[str, str]:
+        inputs = self.inputs
+        return identity_parts(
+            plan=inputs.plan,
+            size=self.size,
+            video=inputs.video,
+            guider=inputs.guider,
+            model_patch=inputs.model_patch,
+            vae=inputs.vae,
+            image=self.image,
+            speech=self.speech,
+            sound=self.sound,
+            clip_vision=inputs.clip_vision,
+            noise=inputs.noise,
+            sampler=inputs.sampler,
+            sigmas=inputs.sigmas,
+            audio_scale=inputs.audio_scale,
+            attention=inputs.attention,
+        )
+
+    def fits(self, carry: Carry) -> bool:
+        return fits(carry, self.inputs.plan, *self.size)
+
+    def preflight(self, start: int, folder: Path, window_s: float | None) -> Estimate:
+        inputs = self.inputs
+        width, height = self.size
+        return preflight(
+            plan=inputs.plan,
+            start=start,
+            width=width,
+            height=height,
+            steps=inputs.steps,
+            forwards=forwards_of(inputs.guider),
+            model=inputs.guider.model_patcher,
+            vae=inputs.vae,
+            video=inputs.video,
+            folder=folder,
+            speakers=self.speech.speakers.count,
+            return_images=inputs.return_images,
+            window_s=window_s,
+        )
+
+    def advice(self) -> list[str]:
+        return advice(self.inputs.guider.model_patcher, tokens_of(longest(self.inputs.plan).length, *self.size))
+
+    def settings(self) -> str:
+        return f"audio scale {self.inputs.audio_scale:g}, {self.speech.speakers.count} speaker(s)"
+
+    def family(self, noise: WindowNoise, events: RunEvents) -> WanFamily:
+        inputs = self.inputs
+        width, height = self.size
+        return WanFamily(
+            plan=inputs.plan,
+            guider=inputs.guider,
+            model_patch=inputs.model_patch,
+            vae=inputs.vae,
+            image=self.image,
+            clip_vision=inputs.clip_vision,
+            features=self.speech.features,
+            masks=self.speech.speakers.masks,
+            names=self.speech.speakers.names,
+            width=width,
+            height=height,
+            noise=noise,
+            sampler=inputs.sampler,
+            sigmas=inputs.sigmas,
+            audio_scale=inputs.audio_scale,
+            events=events,
+            attention=inputs.attention,
+        )
 
 
 def talk(inputs: Inputs) -> Result:
@@ -117,7 +181,5 @@ def talk(inputs: Inputs) -> Result:
     width, height, notice = snapped_size(inputs.width, inputs.height)
     speech = twice("the speech features", inputs.speech)
     notes = [*speech.notes, *([notice] if notice else [])]
-    sound = _sound(inputs.soundtrack or speech.speakers.arrangement.mix, inputs.plan, notes)
-    session = Session(inputs, speech, sound, width=width, height=height, root=runs_root(), notes=notes)
-    with session.folder.owned():
-        return session.make()
+    sound = sound_of(inputs.soundtrack or speech.speakers.arrangement.mix, inputs.plan, notes)
+    return make(WanJob(inputs, (width, height), check_image(inputs.image), speech, sound), notes)
