@@ -27,6 +27,7 @@ from .checks import (
     snapped_size,
 )
 from .events import RunEvents
+from .guided import fit_image
 from .guider import forwards_of
 from .identity import identity_parts
 from .job import RunInputs, check_run, sound_of
@@ -35,7 +36,7 @@ from .noise import WindowNoise
 from .patch import check_patch
 from .preflight import preflight
 from .session import Result, make
-from .wan import WanFamily, fit_image, fits
+from .wan import WanFamily, fits
 
 #: The range of audio_scale's widget, both ways.
 SCALE_MAX = 10.0

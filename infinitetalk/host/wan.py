@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
-import comfy.ldm.modules.attention
 import comfy.model_management
-import comfy.model_patcher
-import comfy.utils
 import torch
 from comfy.patcher_extension import WrappersMP
 
@@ -18,13 +14,12 @@ from ..errors import LongTalkError
 from ..model.audio_projection import audio_context, silent_context
 from ..model.speakers import token_masks
 from ..plan.windows import Plan, Window
-from ..run.loop import Carry, Fallbacks, Rendered
-from .attention import OVERRIDE, MeasuredAttention, has_override, set_attention
+from ..run.loop import Carry, Rendered
 from .audio_patch import AudioPatch, PinnedLatents, SpeakerMapPatch
 from .checks import LATENT_CHANNELS, VAE_SPATIAL, check_latents
 from .events import RunEvents
+from .guided import KEY, GuidedFamily, fit_image
 from .guider import needs_silence
-from .memory import KeepMoreFree, free_everything, is_out_of_memory
 from .noise import WindowNoise
 from .vae import ClipVae
 
@@ -32,14 +27,7 @@ from .vae import ClipVae
 GREY = 0.5
 #: Picture tokens are 2x2 latents.
 PATCH = 2
-KEY = "longtalk"
 MOTION = "motion"
-
-
-def fit_image(image: torch.Tensor, width: int, height: int) -> torch.Tensor:
-    """Scale and centre-crop an IMAGE ``[B, H, W, C]`` to a size, as ComfyUI's WAN nodes do."""
-    out: torch.Tensor = comfy.utils.common_upscale(image.movedim(-1, 1), width, height, "bilinear", "center")
-    return out.movedim(1, -1)
 
 
 def crop_to_shape(masks: torch.Tensor, width: int, height: int) -> torch.Tensor:
@@ -58,13 +46,7 @@ def fits(carry: Carry, plan: Plan, width: int, height: int) -> bool:
     return motion is not None and motion.shape == shape and motion.is_floating_point()
 
 
-def _plain_attention(function: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
-    """An attention override: PyTorch's own, whatever the model would use."""
-    out: torch.Tensor = comfy.ldm.modules.attention.attention_pytorch(*args, **kwargs)
-    return out
-
-
-class WanFamily:
+class WanFamily(GuidedFamily):
     """Renders windows with WAN 2.1 image-to-video and an InfiniteTalk patch.
 
     One clone of the model carries all hooks for the whole run; each window only exchanges their tensors.
@@ -106,34 +88,30 @@ class WanFamily:
         attention: Precision | None = None,
         names: Sequence[str] = (),
     ) -> None:
-        self._vae = ClipVae(vae)
+        super().__init__(
+            guider=guider,
+            vae=ClipVae(vae),
+            noise=noise,
+            sampler=sampler,
+            sigmas=sigmas,
+            events=events,
+            attention=attention,
+        )
         self._features = features
         self._patch = model_patch
         self._size = (width, height)
-        self._noise = noise
-        self._sampler = sampler
-        self._sigmas = sigmas
-        self._events = events
         self._motion_frames = plan.motion_frames
         self._last = plan.windows[-1]
-        self._fallbacks = Fallbacks()
         longest = max(plan.windows, key=lambda window: window.length)
 
-        model = guider.model_patcher.clone()
-        # A guider may carry options of its own beside its model's.
-        model.model_options = comfy.model_patcher.create_model_options_clone(guider.model_options)
-        if attention is not None and not has_override(model.model_options):
-            set_attention(model, MeasuredAttention(attention))
+        model = self._model
         self._pinned = PinnedLatents()
         model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, self._pinned)
-        self._keep_free = KeepMoreFree()
-        model.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, self._keep_free)
         self._audio = AudioPatch(model_patch, audio_scale) if audio_scale != 0.0 else None
         if self._audio is not None:
             model.set_model_attn2_patch(self._audio)
             if masks is not None:
                 model.set_model_attn1_patch(SpeakerMapPatch(self._token_masks(masks, names)))
-        self._model = model
         self._dtype = model.model.get_dtype_inference()
         if self._audio is not None and needs_silence(guider):
             silent = silent_context(
@@ -146,10 +124,6 @@ class WanFamily:
             self._audio.silent = silent.to(self._dtype)
 
         self._reference = self._encode_reference(fit_image(image, width, height), longest.length)
-        self._guider = copy.copy(guider)
-        self._guider.model_patcher = model
-        self._guider.model_options = model.model_options
-        self._conds = guider.original_conds
         self._clip_vision = clip_vision
 
     def render(self, window: Window, carry: Carry) -> Rendered:
@@ -165,40 +139,6 @@ class WanFamily:
         self._events.end_window(window)
         return Rendered(latents, frames, after)
 
-    def fall_back(self, fallbacks: Fallbacks) -> None:
-        """Use less memory or PyTorch's attention from now on, see :class:`~..run.loop.Family`."""
-        self._fallbacks = fallbacks
-        self._vae.memory_level = fallbacks.memory_level
-        if fallbacks.memory_level:
-            self._keep_free.factor = 2**fallbacks.memory_level
-            free_everything()
-        if fallbacks.plain_attention:
-            self._model.model_options["transformer_options"][OVERRIDE] = _plain_attention
-
-    def is_out_of_memory(self, error: Exception) -> bool:
-        return is_out_of_memory(error)
-
-    @property
-    def attention(self) -> str:
-        """The attention function the model uses: an override's, or the one ComfyUI was started with."""
-        if self._fallbacks.plain_attention:
-            return "PyTorch's own attention"
-        function = self._override or comfy.ldm.modules.attention.optimized_attention
-        if isinstance(function, MeasuredAttention):
-            if function.name is not None:
-                return function.name
-            function = comfy.ldm.modules.attention.optimized_attention
-        name = getattr(function, "__qualname__", type(function).__name__).replace(".<locals>", "")
-        return f"{getattr(function, '__module__', '')}.{name}".lstrip(".")
-
-    @property
-    def _override(self) -> Any:
-        return self._model.model_options["transformer_options"].get(OVERRIDE)
-
-    def attention_report(self) -> list[str]:
-        """The kernels that were measured for this run, as tables."""
-        return self._override.report() if isinstance(self._override, MeasuredAttention) else []
-
     def sample(self, window: Window, carry: Carry) -> torch.Tensor:
         """The window's latents ``[1, 16, window.latents, h, w]``, its pinned ones exactly as they went in."""
         pinned = carry[MOTION] if carry else self._reference[:, :, :1]
@@ -211,15 +151,8 @@ class WanFamily:
             [1, LATENT_CHANNELS, window.latents, height // VAE_SPATIAL, width // VAE_SPATIAL],
             device=comfy.model_management.intermediate_device(),
         )
-        samples = self._guider.sample(
-            check_latents(self._noise.generate(window.index, empty), empty.shape, "noise"),
-            empty,
-            self._sampler,
-            self._sigmas,
-            callback=self._events.callback(window),
-            disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
-            seed=self._noise.seed(window.index),
-        )
+        noise = check_latents(self._noise.generate(window.index, empty), empty.shape, "noise")
+        samples = self._denoise(window, noise, empty)
         samples = check_latents(samples, empty.shape, "sampler", finite=False).to(empty.device)
         return torch.cat([pinned.to(samples), samples[:, :, pinned.shape[2] :]], dim=2)
 
@@ -238,9 +171,7 @@ class WanFamily:
         given = {"concat_latent_image": reference, "concat_mask": mask}
         if self._clip_vision is not None:
             given["clip_vision_output"] = self._clip_vision
-        self._guider.original_conds = {
-            name: [{**entry, **given} for entry in entries] for name, entries in self._conds.items()
-        }
+        self._give(given)
 
     def _encode_reference(self, image: torch.Tensor, frames: int) -> torch.Tensor:
         """Latents of the reference followed by grey, for the longest window's ``frames``.
