@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+import comfy.nested_tensor
 import comfy.sample
 import torch
 
@@ -42,7 +43,9 @@ def _reseed(noise: Any, offset: int, seen: set[int]) -> bool:
 
 
 def _shuffled(noise: torch.Tensor, offset: int) -> torch.Tensor:
-    """The same values at other places: another noise of exactly the same distribution."""
+    """The same values at other places: another noise of exactly the same distribution. Nested: in each stream."""
+    if isinstance(noise, comfy.nested_tensor.NestedTensor):
+        return comfy.nested_tensor.NestedTensor([_shuffled(stream, offset) for stream in noise.unbind()])
     generator = torch.Generator().manual_seed(offset)
     order = torch.randperm(noise.numel(), generator=generator)
     return noise.flatten()[order].reshape(noise.shape)

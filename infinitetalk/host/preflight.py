@@ -8,6 +8,8 @@ from __future__ import annotations
 import logging
 import shutil
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,9 @@ import torch
 
 from ..errors import LongTalkError
 from ..plan import estimate
-from ..plan.estimate import Estimate, Transformer, size_text
+from ..plan.estimate import WAN_GRID, Estimate, LatentGrid, Transformer, size_text
 from ..plan.windows import Plan
 from ..run.formats import VideoFormat
-from .checks import LATENT_CHANNELS, VAE_SPATIAL
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,30 @@ _PROBE_TRIES = 5
 _PROBE_TYPES = (torch.float16, torch.bfloat16, torch.float32)
 
 
+@dataclass(frozen=True)
+class _Shrink:
+    """Shorter windows or a smaller size for which something fits, in words."""
+
+    plan: Plan
+    size: tuple[int, int]
+    grid: LatentGrid
+    window_setting: str
+
+    def __call__(self, fits: Callable[[int, int, int], bool]) -> str:
+        frames = estimate.longest(self.plan).length
+        ways = []
+        window = estimate.largest_window(
+            frames, self.plan.motion_frames, lambda count: fits(count, *self.size), self.grid.step
+        )
+        if window is not None:
+            in_frames = self.window_setting == "window_frames"
+            ways.append(f"{self.window_setting} {window if in_frames else f'{window / self.plan.fps:.2f}'} or fewer")
+        smaller = estimate.largest_size(*self.size, lambda w, h: fits(frames, w, h), self.grid.side)
+        if smaller is not None:
+            ways.append(f"a size of {smaller[0]}x{smaller[1]} or smaller")
+        return f"Use {' or '.join(ways)}" if ways else "Use a much smaller size and shorter windows"
+
+
 def preflight(
     *,
     plan: Plan,
@@ -62,13 +87,15 @@ def preflight(
     return_images: bool,
     window_s: float | None,
     vae: Any = None,
+    grid: LatentGrid = WAN_GRID,
+    window_setting: str = "window_frames",
 ) -> Estimate:
     """Estimate the rest of a run, and refuse it when it cannot fit.
 
     Args:
         plan: the windows.
         start: how many of them are finished.
-        width, height: of the video, multiples of 16.
+        width, height: of the video, multiples of the grid's side.
         steps: denoising steps of each window.
         forwards: of the model per step, 1 to 3.
         model: ModelPatcher of a checked WAN 2.1 image-to-video model.
@@ -78,15 +105,18 @@ def preflight(
         return_images: whether all frames are collected in memory.
         window_s: seconds per window as this run's finished ones took; then nothing is computed for the time.
         vae: the VAE, to know its width; by default the published one's.
+        grid: of the family's latents.
+        window_setting: the widget that makes windows shorter.
 
     Raises:
         LongTalkError: one forward does not fit into the whole GPU; the frames of one window, the features and the
             images do not fit into the machine's memory; the video does not fit on the disk.
     """
     size = width, height
-    gpu_bytes = _check_gpu(plan, size, model)
-    host_bytes = _check_host(plan, size, speakers, return_images)
-    disk_bytes = _check_disk(plan, start, size, video, folder)
+    shrink = _Shrink(plan, size, grid, window_setting)
+    gpu_bytes = _check_gpu(plan, size, model, grid, shrink)
+    host_bytes = _check_host(plan, size, speakers, return_images, shrink)
+    disk_bytes = _check_disk(plan, start, size, video, folder, grid)
     windows = len(plan.windows) - start
     seconds: float | None
     if window_s is not None:
@@ -104,21 +134,20 @@ def preflight(
     )
 
 
-def forward_bytes(model: Any, frames: int, width: int, height: int) -> int:
+def forward_bytes(model: Any, frames: int, width: int, height: int, grid: LatentGrid = WAN_GRID) -> int:
     """ComfyUI's estimate of GPU memory for the activations of one forward, batch 1.
 
     This is the minimum that comfy.sampler_helpers.estimate_memory asks for. Where ComfyUI counts with its formula for
     attention that stores scores, the figure is brought down to the other formula's, see above.
     """
-    shape = [1, LATENT_CHANNELS, estimate.latents_of(frames), height // VAE_SPATIAL, width // VAE_SPATIAL]
-    needed = float(model.model.memory_required(shape))
+    needed = float(model.model.memory_required(grid.shape(frames, width, height)))
     manager = comfy.model_management
     if not (manager.xformers_enabled() or manager.pytorch_attention_flash_attention()):
         needed *= _FUSED_MIB_PER_BYTE * manager.dtype_size(model.model.get_dtype_inference()) / _OTHER_MIB
     return round(needed)
 
 
-def _check_gpu(plan: Plan, size: tuple[int, int], model: Any) -> int | None:
+def _check_gpu(plan: Plan, size: tuple[int, int], model: Any, grid: LatentGrid, shrink: _Shrink) -> int | None:
     """Bytes for one forward of the longest window; None where that means nothing or cannot be known."""
     device = model.load_device
     # DirectML does not say how much there is; ComfyUI then counts with 1 GB.
@@ -126,7 +155,7 @@ def _check_gpu(plan: Plan, size: tuple[int, int], model: Any) -> int | None:
         return None
     frames = estimate.longest(plan).length
     try:
-        needed = forward_bytes(model, frames, *size)
+        needed = forward_bytes(model, frames, *size, grid)
         total = int(comfy.model_management.get_total_memory(device))
     except Exception as error:  # a wrapper that has not what a ModelPatcher has: the run itself will show
         log.info("GPU memory cannot be estimated: %s: %s", type(error).__name__, error)
@@ -139,12 +168,12 @@ def _check_gpu(plan: Plan, size: tuple[int, int], model: Any) -> int | None:
             expected=f"a forward of the model that fits into the {size_text(total)} of the GPU ({device})",
             actual=f"{frames} frames of {size[0]}x{size[1]}, which take at least {size_text(least)} "
             f"(ComfyUI reserves {size_text(needed)}), even with all of the model offloaded",
-            action=_smaller(plan, size, lambda count, w, h: forward_bytes(model, count, w, h) <= total),
+            action=shrink(lambda count, w, h: forward_bytes(model, count, w, h, grid) <= total),
         )
     return needed
 
 
-def _check_host(plan: Plan, size: tuple[int, int], speakers: int, return_images: bool) -> int:
+def _check_host(plan: Plan, size: tuple[int, int], speakers: int, return_images: bool, shrink: _Shrink) -> int:
     cpu = torch.device("cpu")
     total = int(comfy.model_management.get_total_memory(cpu))
     needed = estimate.host_bytes(plan, *size, speakers, return_images)
@@ -167,7 +196,7 @@ def _check_host(plan: Plan, size: tuple[int, int], speakers: int, return_images:
         def fits(frames: int, width: int, height: int) -> bool:
             return features + estimate.window_host_bytes(frames, width, height) <= total
 
-        action = _smaller(plan, size, fits)
+        action = shrink(fits)
         if return_images:
             action = f"Turn return_images off. {action}"
     raise LongTalkError(
@@ -180,8 +209,13 @@ def _check_host(plan: Plan, size: tuple[int, int], speakers: int, return_images:
     )
 
 
-def _check_disk(plan: Plan, start: int, size: tuple[int, int], video: VideoFormat, folder: Path) -> int:
-    needed = estimate.disk_bytes(plan, start, *size, video.codec, video.crf)
+def _check_disk(
+    plan: Plan, start: int, size: tuple[int, int], video: VideoFormat, folder: Path, grid: LatentGrid
+) -> int:
+    def written(first: int, codec: str, crf: int) -> int:
+        return estimate.disk_bytes(plan, first, *size, codec, crf, grid)
+
+    needed = written(start, video.codec, video.crf)
     place = _existing(folder)
     try:
         free = shutil.disk_usage(place).free
@@ -194,19 +228,17 @@ def _check_disk(plan: Plan, start: int, size: tuple[int, int], video: VideoForma
         f"disk of {place}",
         expected=f"{size_text(needed)} for the windows and the joined video",
         actual=f"{size_text(free)} free",
-        action=_less_disk(plan, size, video, start, needed - free, free),
+        action=_less_disk(written, video, start, needed - free, free),
     )
 
 
-def _less_disk(plan: Plan, size: tuple[int, int], video: VideoFormat, start: int, more: int, free: int) -> str:
+def _less_disk(written: Callable[[int, str, int], int], video: VideoFormat, start: int, more: int, free: int) -> str:
     """What to change so that it fits, in words; settings only where they are enough."""
     ways = []
     for codec in ("h264", "h265"):
         # Other settings are another run, which begins at its first window.
         below = video.crf if codec == video.codec else video.crf - 1
-        fitting = (
-            crf for crf in range(below + 1, _WORST_CRF + 1) if estimate.disk_bytes(plan, 0, *size, codec, crf) <= free
-        )
+        fitting = (crf for crf in range(below + 1, _WORST_CRF + 1) if written(0, codec, crf) <= free)
         if (crf := next(fitting, None)) is not None:
             ways.append(f"codec {codec} with crf {crf} or more")
     anew = " (a new run)" if start else ""
@@ -221,19 +253,6 @@ def _existing(folder: Path) -> Path:
     """The folder, or the nearest of those above it that exists."""
     folder = folder.absolute()
     return next((place for place in (folder, *folder.parents) if place.exists()), folder)
-
-
-def _smaller(plan: Plan, size: tuple[int, int], fits: Any) -> str:
-    """Fewer window_frames or a smaller size for which ``fits(frames, width, height)``, in words."""
-    frames = estimate.longest(plan).length
-    ways = []
-    window = estimate.largest_window(frames, plan.motion_frames, lambda count: fits(count, *size))
-    if window is not None:
-        ways.append(f"window_frames {window} or fewer")
-    smaller = estimate.largest_size(*size, lambda width, height: fits(frames, width, height))
-    if smaller is not None:
-        ways.append(f"a size of {smaller[0]}x{smaller[1]} or smaller")
-    return f"Use {' or '.join(ways)}" if ways else "Use a much smaller size and fewer window_frames"
 
 
 def _computed_s(

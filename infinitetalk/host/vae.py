@@ -13,6 +13,7 @@ from typing import Any
 import comfy.model_management
 import torch
 
+from ..plan.windows import VAE_STEP
 from .checks import VAE_SPATIAL
 
 #: Side of the VAE's tiles in pixels, by memory level above 0, with a quarter of overlap. Tiles are spatial only: a clip
@@ -26,20 +27,23 @@ class ClipVae:
     """Encodes and decodes clips.
 
     Args:
-        vae: WAN 2.1 VAE.
+        vae: a video VAE.
+        spatial: pixels per latent along each side.
+        step: frames per latent after the first one.
 
     Attributes:
         memory_level: 0 for whole clips, then an index into :data:`TILES` from 1.
     """
 
-    def __init__(self, vae: Any) -> None:
+    def __init__(self, vae: Any, spatial: int = VAE_SPATIAL, step: int = VAE_STEP) -> None:
         self._vae = vae
+        self._spatial, self._step = spatial, step
         self._on_gpu = copy.copy(vae)
         self._on_gpu.output_device = vae.device
         self.memory_level = 0
 
     def encode(self, frames: torch.Tensor) -> torch.Tensor:
-        """Latents ``[1, 16, f, h, w]`` on the CPU of frames ``[F, H, W, C]``, float 0..1."""
+        """Latents ``[1, C, f, h, w]`` on the CPU of frames ``[F, H, W, C]``, float 0..1."""
         out: torch.Tensor
         if self.memory_level:
             tile = TILES[self.memory_level - 1]
@@ -49,10 +53,10 @@ class ClipVae:
         return out
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Frames ``[F, H, W, 3]``, float 0..1, of latents ``[1, 16, f, h, w]``; on the GPU or the CPU."""
+        """Frames ``[F, H, W, 3]``, float 0..1, of latents ``[1, C, f, h, w]``; on the GPU or the CPU."""
         frames: torch.Tensor
         if self.memory_level:
-            tile = TILES[self.memory_level - 1] // VAE_SPATIAL
+            tile = TILES[self.memory_level - 1] // self._spatial
             frames = self._vae.decode_tiled(latents, tile_x=tile, tile_y=tile, overlap=tile // 4)
         elif self._has_room(latents):
             frames = self._on_gpu.decode(latents)
@@ -66,6 +70,7 @@ class ClipVae:
         if comfy.model_management.is_device_cpu(device):
             return False
         _, _, count, rows, columns = latents.shape
-        frames_bytes = 4 * 3 * (4 * count - 3) * math.prod((rows, columns)) * VAE_SPATIAL**2
+        frames = self._step * (count - 1) + 1
+        frames_bytes = 4 * 3 * frames * math.prod((rows, columns)) * self._spatial**2
         needed = self._vae.memory_used_decode(latents.shape, self._vae.vae_dtype) + _FRAMES_HELD * frames_bytes
         return bool(comfy.model_management.get_free_memory(device) > needed)

@@ -8,12 +8,38 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from .ltx_windows import LTX_STEP
 from .report import count
 from .windows import FPS, VAE_STEP, Plan, Window
 
 LATENT_CHANNELS = 16
 VAE_SPATIAL = 8
+
+
+class LatentGrid(NamedTuple):
+    """How a family's VAE packs frames.
+
+    Attributes:
+        channels: per latent.
+        spatial: pixels per latent along each side.
+        step: frames per latent after the first one.
+        side: what width and height are multiples of.
+    """
+
+    channels: int = LATENT_CHANNELS
+    spatial: int = VAE_SPATIAL
+    step: int = VAE_STEP
+    side: int = 16
+
+    def shape(self, frames: int, width: int, height: int) -> list[int]:
+        """Of so many frames' latents, ``[1, C, f, h, w]``."""
+        return [1, self.channels, (frames - 1) // self.step + 1, height // self.spatial, width // self.spatial]
+
+
+WAN_GRID = LatentGrid()
+LTX_GRID = LatentGrid(128, 32, LTX_STEP, 32)
 TOKEN_SIDE = 16
 """Pixels along one side of a token: 2x2 latents of 8x8 pixels."""
 
@@ -157,19 +183,20 @@ def video_bytes(frames: int, width: int, height: int, codec: str, crf: int) -> i
     return math.ceil(frames * (picture_bytes + _FRAME_BYTES[codec])) + _FILE_BYTES
 
 
-def sound_bytes(frames: int, codec: str) -> int:
+def sound_bytes(frames: int, codec: str, fps: int = FPS) -> int:
     """The sound under so many frames in the format that goes with the codec, at 48 kHz in stereo."""
-    return math.ceil(frames / FPS * _SOUND_BYTES_PER_S[codec]) + _FILE_BYTES
+    return math.ceil(frames / fps * _SOUND_BYTES_PER_S[codec]) + _FILE_BYTES
 
 
-def carry_bytes(motion_frames: int, width: int, height: int) -> int:
+def carry_bytes(motion_frames: int, width: int, height: int, grid: LatentGrid = WAN_GRID) -> int:
     """What a window leaves for the next besides its video: motion latents (float32), one frame (uint8), a record."""
-    latents = (motion_frames - 1) // VAE_STEP + 1
-    motion_bytes = 4 * LATENT_CHANNELS * latents * (height // VAE_SPATIAL) * (width // VAE_SPATIAL)
+    motion_bytes = 4 * math.prod(grid.shape(max(1, motion_frames), width, height))
     return motion_bytes + width * height * 3 + _FILE_BYTES + _RECORD_BYTES
 
 
-def disk_bytes(plan: Plan, start: int, width: int, height: int, codec: str, crf: int) -> int:
+def disk_bytes(
+    plan: Plan, start: int, width: int, height: int, codec: str, crf: int, grid: LatentGrid = WAN_GRID
+) -> int:
     """All that is written from window ``start`` (0-based) on.
 
     Each window's segment and carry; then the whole video, joined from the segments while they are all still there;
@@ -178,9 +205,10 @@ def disk_bytes(plan: Plan, start: int, width: int, height: int, codec: str, crf:
     segments = 0
     for window in plan.windows[start:]:
         first, end = window.output
-        segments += video_bytes(end - first, width, height, codec, crf) + carry_bytes(plan.motion_frames, width, height)
+        segments += video_bytes(end - first, width, height, codec, crf)
+        segments += carry_bytes(plan.motion_frames, width, height, grid)
     joined = video_bytes(plan.frames, width, height, codec, crf)
-    return segments + joined + 2 * sound_bytes(plan.frames, codec)
+    return segments + joined + 2 * sound_bytes(plan.frames, codec, plan.fps)
 
 
 # Host memory.
@@ -308,16 +336,18 @@ def run_seconds(
 # What would fit.
 
 
-def largest_window(below: int, above: int, fits: Callable[[int], bool]) -> int | None:
-    """The longest window of 4n+1 frames, shorter than ``below`` and longer than ``above``, that ``fits``."""
-    longest_fit = (below - 2) // VAE_STEP * VAE_STEP + 1
-    return next((frames for frames in range(longest_fit, above, -VAE_STEP) if fits(frames)), None)
+def largest_window(below: int, above: int, fits: Callable[[int], bool], step: int = VAE_STEP) -> int | None:
+    """The longest window of ``step * n + 1`` frames, shorter than ``below``, longer than ``above``, that ``fits``."""
+    longest_fit = (below - 2) // step * step + 1
+    return next((frames for frames in range(longest_fit, above, -step) if fits(frames)), None)
 
 
-def largest_size(width: int, height: int, fits: Callable[[int, int], bool]) -> tuple[int, int] | None:
-    """The largest smaller size of about the same proportions, in multiples of 16, that ``fits``."""
-    for smaller in range(width - TOKEN_SIDE, 0, -TOKEN_SIDE):
-        scaled = max(TOKEN_SIDE, smaller * height // width // TOKEN_SIDE * TOKEN_SIDE)
+def largest_size(
+    width: int, height: int, fits: Callable[[int, int], bool], side: int = WAN_GRID.side
+) -> tuple[int, int] | None:
+    """The largest smaller size of about the same proportions, in multiples of ``side``, that ``fits``."""
+    for smaller in range(width - side, 0, -side):
+        scaled = max(side, smaller * height // width // side * side)
         if fits(smaller, scaled):
             return smaller, scaled
     return None

@@ -1,0 +1,235 @@
+"""LTX-2.3 with given sound: how one window becomes frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import comfy.model_management
+import torch
+from comfy.nested_tensor import NestedTensor
+from comfy_extras.nodes_lt import LTXVAddGuide, LTXVPreprocess
+
+from ...audio.sound import Track
+from ..attention.measured import Precision
+from ..model.latent_maths import channel_statistics, crossfade, raised_cosine, towards_statistics
+from ..plan.ltx_windows import LTX_STEP
+from ..plan.windows import Plan, Window
+from ..run.loop import Carry, Rendered
+from .checks import check_latents
+from .events import RunEvents
+from .guided import GuidedFamily, fit_image
+from .ltx_sound import encode_sound
+from .noise import WindowNoise
+from .vae import ClipVae
+
+LTX_CHANNELS = 128
+LTX_SPATIAL = 32
+OVERLAP = "overlap"
+FIRST = "first_statistics"
+
+
+@dataclass(frozen=True)
+class LtxOptions:
+    """What may differ from the plain loop.
+
+    Attributes:
+        image_strength: how firmly the reference holds the first latent, 0 to 1.
+        compression: quality (CRF) of the one video frame that the reference goes through: LTX freezes on too clean a
+            picture. 0 leaves it as it is.
+        blend: whether the late latents of the overlap are made anew and cross-faded, not only pinned.
+        adain: how far each window's colours are drawn towards the first one's, 0 to 1.
+        guide_strength: of keyframes, 0 to 1.
+    """
+
+    image_strength: float = 1.0
+    compression: int = 18
+    blend: bool = False
+    adain: float = 0.0
+    guide_strength: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Keyframe:
+    """A picture that the video shall come to.
+
+    Attributes:
+        frame: of the video.
+        image: ``[1, H, W, 3]``.
+    """
+
+    frame: int
+    image: torch.Tensor
+
+
+def fits_ltx(carry: Carry, plan: Plan, width: int, height: int) -> bool:
+    """Whether tensors read from a file are what a later window of this plan continues from."""
+    overlap, first = carry.get(OVERLAP), carry.get(FIRST)
+    pinned = plan.windows[-1].pinned_latents
+    shape = (1, LTX_CHANNELS, pinned, height // LTX_SPATIAL, width // LTX_SPATIAL)
+    return (
+        overlap is not None
+        and first is not None
+        and overlap.shape == shape
+        and first.shape == (2, 1, LTX_CHANNELS)
+        and overlap.is_floating_point()
+        and first.is_floating_point()
+    )
+
+
+def streams_of(latents: Any) -> tuple[Any, Any]:
+    """Video and audio of what a NOISE or a SAMPLER gave; None for what is not there."""
+    streams = latents.unbind() if isinstance(latents, NestedTensor) else [latents]
+    return streams[0], streams[1] if len(streams) > 1 else None
+
+
+class LtxFamily(GuidedFamily):
+    """Renders windows with LTX-2.3's audio/video model, the sound given.
+
+    Each window's inputs are made in the same way as the first one's: the same picture processing, the same masks, the
+    same cropping. Only what is pinned differs: the reference in the first window, later the last latents before.
+
+    Args:
+        plan: of :func:`~..plan.ltx_windows.plan_ltx`.
+        guider: GUIDER over a checked LTX audio/video model.
+        vae, audio_vae: of LTX.
+        image: reference ``[1, H, W, 3]``.
+        track: what the model hears.
+        keyframes: pictures at frames of the video.
+        others: as in :class:`~.guided.GuidedFamily`.
+    """
+
+    def __init__(
+        self,
+        *,
+        plan: Plan,
+        guider: Any,
+        vae: Any,
+        audio_vae: Any,
+        image: torch.Tensor,
+        track: Track,
+        keyframes: Sequence[Keyframe],
+        width: int,
+        height: int,
+        noise: WindowNoise,
+        sampler: Any,
+        sigmas: torch.Tensor,
+        events: RunEvents,
+        options: LtxOptions,
+        attention: Precision | None = None,
+    ) -> None:
+        super().__init__(
+            guider=guider,
+            vae=ClipVae(vae, LTX_SPATIAL, LTX_STEP),
+            noise=noise,
+            sampler=sampler,
+            sigmas=sigmas,
+            events=events,
+            attention=attention,
+        )
+        self._plan = plan
+        self._audio_vae = audio_vae
+        self._track = track
+        self._options = options
+        self._size = (width, height)
+        self._scale = vae.downscale_index_formula
+        self._last = plan.windows[-1]
+        pictures = [image, *(keyframe.image for keyframe in keyframes)]
+        encoded = {id(picture): self._encode(picture) for picture in pictures}
+        self._reference = encoded[id(image)]
+        self._keyframes = [(keyframe.frame, encoded[id(keyframe.image)]) for keyframe in keyframes]
+
+    def render(self, window: Window, carry: Carry) -> Rendered:
+        """Sample and decode one window, see :class:`~..run.loop.Family`.
+
+        What the next window continues from are this one's last latents, exactly as it will be pinned to.
+        """
+        self._events.start_window(window)
+        latents = self.sample(window, carry)
+        frames = self._vae.decode(latents)
+        after: Carry = {}
+        if window != self._last:
+            pinned = self._plan.windows[window.index + 1].pinned_latents
+            after = {
+                OVERLAP: latents[:, :, latents.shape[2] - pinned :].contiguous().cpu(),
+                FIRST: carry[FIRST] if carry else channel_statistics(latents).cpu(),
+            }
+        self._events.end_window(window)
+        return Rendered(latents, frames, after)
+
+    def sample(self, window: Window, carry: Carry) -> torch.Tensor:
+        """The window's latents ``[1, 128, window.latents, h, w]``, its pinned ones exactly as they went in."""
+        goes_on = bool(carry) and window.pinned > 0
+        given = carry[OVERLAP] if goes_on else self._reference
+        held = given.shape[2]
+        width, height = self._size
+        device = comfy.model_management.intermediate_device()
+        video = torch.zeros(
+            [1, LTX_CHANNELS, window.latents, height // LTX_SPATIAL, width // LTX_SPATIAL], device=device
+        )
+        video[:, :, :held] = given.to(video)
+        mask = torch.ones((1, 1, window.latents, 1, 1), device=device)
+        mask[:, :, :held] = 0.0 if goes_on else 1.0 - self._options.image_strength
+        late = window.taken_over // LTX_STEP if self._options.blend and goes_on else 0
+        rising = raised_cosine(late)
+        if late:
+            mask[:, :, held - late : held] = rising.to(mask).view(1, 1, -1, 1, 1)
+        video, mask = self._add_guides(window, video, mask)
+
+        sound = encode_sound(self._audio_vae, self._track, window, self._plan.fps).to(video)
+        latents = NestedTensor((video, sound))
+        masks = NestedTensor((mask, torch.zeros((1, 1, 1, 1), device=device)))
+        noise = self._noise.generate(window.index, latents)
+        for drawn, stream in zip(streams_of(noise), (video, sound), strict=False):
+            check_latents(drawn, stream.shape, "noise")
+        sampled = streams_of(self._denoise(window, noise, latents, masks))[0]
+        sampled = check_latents(sampled, video.shape, "sampler", finite=False).to(device)[:, :, : window.latents]
+        fixed = held - late if goes_on or self._options.image_strength == 1.0 else 0
+        parts = [video[:, :, :fixed].to(sampled)]
+        if late:
+            parts.append(crossfade(video[:, :, fixed:held], sampled[:, :, fixed:held], rising))
+        new = sampled[:, :, fixed + late :]
+        if carry and self._options.adain:
+            new = towards_statistics(new, carry[FIRST], self._options.adain)
+        return torch.cat([*parts, new], dim=2)
+
+    def _encode(self, image: torch.Tensor) -> torch.Tensor:
+        """Latents ``[1, 128, 1, h, w]`` of a picture, fitted to the size and through one frame of compressed video."""
+        fitted = fit_image(image[..., :3], *self._size)
+        return self._vae.encode(LTXVPreprocess.execute(fitted, self._options.compression).result[0])
+
+    def _add_guides(self, window: Window, video: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Append the keyframes of the window's new part to its latents, and tell the conditioning where they belong.
+
+        As ComfyUI's LTXVAddGuide does with one picture; the picture is encoded once per run.
+        """
+        begin = window.start + window.pinned
+        conditioning: Any = [[video, {}]]
+        entries = []
+        for frame, latents in self._keyframes:
+            if not begin <= frame < window.start + window.length:
+                continue
+            strength = self._options.guide_strength
+            conditioning, _, video, mask = LTXVAddGuide.append_keyframe(
+                conditioning, conditioning, frame - window.start, video, mask, latents.to(video), strength, self._scale
+            )
+            shape = list(latents.shape[2:])
+            entries.append(
+                {
+                    "pre_filter_count": shape[0] * shape[1] * shape[2],
+                    "strength": strength,
+                    "pixel_mask": None,
+                    "latent_shape": shape,
+                }
+            )
+        # Both always: guides of another latent that a conditioning brings along would be looked for in this one.
+        places = conditioning[0][1].get("keyframe_idxs")
+        self._give(
+            {
+                "frame_rate": float(self._plan.fps),
+                "keyframe_idxs": places,
+                "guide_attention_entries": entries or None,
+            }
+        )
+        return video, mask
