@@ -22,11 +22,13 @@ __all__ = [
     "check_image",
     "check_latents",
     "check_model",
+    "check_no_context",
     "check_noise",
     "check_sampler",
     "check_sigmas",
     "check_text",
     "check_vae",
+    "guider_parts",
     "snapped_size",
 ]
 
@@ -67,6 +69,15 @@ def check_model(model: Any) -> None:
             + (" (text-to-video)" if channels == LATENT_CHANNELS else ""),
             action=action,
         )
+    check_no_context(model)
+
+
+def check_no_context(model: Any) -> None:
+    """Refuse a model that a node gave ComfyUI's own context windows.
+
+    Raises:
+        LongTalkError
+    """
     if model.model_options.get("context_handler") is not None:
         raise LongTalkError(
             "model",
@@ -136,25 +147,27 @@ def check_image(image: Any, name: str = "image") -> torch.Tensor:
     return image
 
 
-def snapped_size(width: int, height: int) -> tuple[int, int, str | None]:
-    """Width and height as multiples of 16, and a notice when they had to change.
+def snapped_size(
+    width: int, height: int, step: int = SIZE_STEP, examples: str = "832x480, 480x832, 1280x720 or 720x1280"
+) -> tuple[int, int, str | None]:
+    """Width and height as multiples of ``step``, and a notice when they had to change.
 
     Raises:
-        LongTalkError: no whole numbers, smaller than 16, larger than 4096.
+        LongTalkError: no whole numbers, smaller than the step, larger than 4096.
     """
     sides = [as_whole(side) for side in (width, height)]
-    found = [side for side in sides if side is not None and SIZE_STEP <= side <= SIZE_MAX]
+    found = [side for side in sides if side is not None and step <= side <= SIZE_MAX]
     if len(found) < 2:
         raise LongTalkError(
             "size",
-            expected=f"whole numbers from {SIZE_STEP}x{SIZE_STEP} to {SIZE_MAX}x{SIZE_MAX}",
+            expected=f"whole numbers from {step}x{step} to {SIZE_MAX}x{SIZE_MAX}",
             actual=f"{shown(width)}x{shown(height)}",
-            action="Use 832x480, 480x832, 1280x720 or 720x1280",
+            action=f"Use {examples}",
         )
-    snapped = [round(side / SIZE_STEP) * SIZE_STEP for side in found]
+    snapped = [round(side / step) * step for side in found]
     if snapped == found:
         return found[0], found[1], None
-    notice = f"size {found[0]}x{found[1]} is not a multiple of {SIZE_STEP}: made {snapped[0]}x{snapped[1]}"
+    notice = f"size {found[0]}x{found[1]} is not a multiple of {step}: made {snapped[0]}x{snapped[1]}"
     log.warning(notice)
     return snapped[0], snapped[1], notice
 
@@ -260,11 +273,11 @@ def check_latents(latents: Any, shape: tuple[int, ...], name: str, *, finite: bo
     return latents
 
 
-def check_guider(guider: Any) -> None:
-    """A GUIDER over a WAN model with prompts that fit it.
+def guider_parts(guider: Any) -> tuple[Any, dict[str, Any]]:
+    """The model and the named prompts of a GUIDER.
 
     Raises:
-        LongTalkError
+        LongTalkError: it is none, or has no positive prompt.
     """
     conds = getattr(guider, "original_conds", None)
     works = callable(getattr(guider, "sample", None)) and not isinstance(guider, type)
@@ -275,6 +288,16 @@ def check_guider(guider: Any) -> None:
             actual=described(guider),
             action="Connect Audio Guider (LongTalk), CFGGuider or BasicGuider",
         )
-    check_model(getattr(guider, "model_patcher", None))
+    return getattr(guider, "model_patcher", None), conds
+
+
+def check_guider(guider: Any) -> None:
+    """A GUIDER over a WAN model with prompts that fit it.
+
+    Raises:
+        LongTalkError
+    """
+    model, conds = guider_parts(guider)
+    check_model(model)
     for name, entries in conds.items():
         check_text(entries, str(name))

@@ -28,25 +28,25 @@ def identity_of(parts: Mapping[str, str]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:NAME_LENGTH]
 
 
-def identity_parts(
+def common_parts(
     *,
     plan: Plan,
     size: tuple[int, int],
     video: VideoFormat,
     guider: Any,
-    model_patch: Any,
     vae: Any,
     image: torch.Tensor,
-    speech: Any,
     sound: Any,
-    clip_vision: Any,
     noise: Any,
     sampler: Any,
     sigmas: torch.Tensor,
-    audio_scale: float,
     attention: Precision | None,
+    **others: Any,
 ) -> dict[str, str]:
-    """Digests by name; the names are for a person who asks why a run did not go on."""
+    """Digests by name: what decides any family's run, and ``others``, in whose names an underscore reads as a space.
+
+    The names are for a person who asks why a run did not go on.
+    """
     patcher = guider.model_patcher
     guidance = {
         name: value
@@ -55,32 +55,51 @@ def identity_parts(
     }
     values: dict[str, Any] = {
         "format": [FORMAT, av.library_versions["libavcodec"]],
-        "windows": [(window.start, window.length, window.pinned, window.cut) for window in plan.windows],
+        "windows": [plan.fps, *((w.start, w.length, w.pinned, w.taken_over, w.cut) for w in plan.windows)],
         "size": size,
         "codec": video,
         "model": _weights(patcher),
         "LoRA": patcher.patches,
         "model options": [guider.model_options, patcher.model_options, patcher.object_patches, patcher.wrappers],
-        "model patch": [
-            _weights(model_patch),
-            model_patch.patches if _is_patcher(model_patch) else None,
-            *_packing(model_patch.model),
-        ],
         "vae": weights_fingerprint(_tensors(vae.first_stage_model)),
         "image": image,
-        "speech": [speech.speakers, speech.encoded_by or list(speech.features)],
         "sound": [sound.waveform, sound.sample_rate],
-        "clip vision": _vision(clip_vision),
         "guidance": [type(guider), guidance],
         "seed": noise,
         "sampler": sampler,
         "steps": sigmas,
-        "audio scale": float(audio_scale),
         "attention": attention,
+        **{name.replace("_", " "): value for name, value in others.items()},
     }
     for name, entries in guider.original_conds.items():
         values[name] = [{key: item for key, item in entry.items() if key not in _VOLATILE} for entry in entries]
     return {name: fingerprint(value, _stand_in) for name, value in values.items()}
+
+
+def wan_parts(*, model_patch: Any, speech: Any, clip_vision: Any, audio_scale: float, **common: Any) -> dict[str, str]:
+    """The parts of a run of WAN and InfiniteTalk, see :func:`common_parts`."""
+    return common_parts(
+        **common,
+        model_patch=[
+            _weights(model_patch),
+            model_patch.patches if _is_patcher(model_patch) else None,
+            *_packing(model_patch.model),
+        ],
+        speech=[speech.speakers, speech.encoded_by or list(speech.features)],
+        clip_vision=_vision(clip_vision),
+        audio_scale=float(audio_scale),
+    )
+
+
+def ltx_parts(*, audio_vae: Any, track: Any, keyframes: Any, options: Any, **common: Any) -> dict[str, str]:
+    """The parts of a run of LTX, see :func:`common_parts`."""
+    return common_parts(
+        **common,
+        audio_vae=weights_fingerprint(_tensors(audio_vae.first_stage_model)),
+        speech=[track.waveform, track.sample_rate],
+        keyframes=list(keyframes),
+        options=options,
+    )
 
 
 def _is_patcher(value: Any) -> bool:

@@ -29,7 +29,7 @@ from .checks import (
 from .events import RunEvents
 from .guided import fit_image
 from .guider import forwards_of
-from .identity import identity_parts
+from .identity import wan_parts
 from .job import RunInputs, check_run, sound_of
 from .memory import twice
 from .noise import WindowNoise
@@ -101,7 +101,7 @@ class WanJob:
 
     def parts(self) -> dict[str, str]:
         inputs = self.inputs
-        return identity_parts(
+        return wan_parts(
             plan=inputs.plan,
             size=self.size,
             video=inputs.video,

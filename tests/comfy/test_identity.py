@@ -26,7 +26,7 @@ def parts_of(parts: SimpleNamespace, image: torch.Tensor, audio: Any, **changes:
     import comfy.samplers
 
     from longtalk.infinitetalk.host.guider import make_guider
-    from longtalk.infinitetalk.host.identity import identity_parts
+    from longtalk.infinitetalk.host.identity import wan_parts
     from longtalk.infinitetalk.host.noise import SeedNoise
     from longtalk.infinitetalk.plan.windows import plan_windows
     from longtalk.infinitetalk.run.formats import VideoFormat
@@ -54,7 +54,7 @@ def parts_of(parts: SimpleNamespace, image: torch.Tensor, audio: Any, **changes:
         "audio_scale": 1.0,
         "attention": None,
     }
-    return identity_parts(**{**values, **changes})
+    return wan_parts(**{**values, **changes})
 
 
 @pytest.fixture(scope="module")
