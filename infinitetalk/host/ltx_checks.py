@@ -111,7 +111,7 @@ def check_keyframes(images: Any) -> torch.Tensor:
     """
     plain = is_plain(images) and images.is_floating_point() and images.ndim == 4 and 0 not in images.shape
     if plain and images.shape[-1] in (3, 4):
-        return images  # type: ignore[no-any-return]
+        return images
     raise LongTalkError(
         "keyframe_images",
         expected="pictures [B, H, W, 3]",
