@@ -5,7 +5,7 @@ Run inside the project's environment::
     python scripts/tiny_models.py --comfyui /path/to/ComfyUI --out /path/to/models
 
 Nothing is trained, so whatever these models draw is noise. They exist to run the whole chain (loading, offloading,
-sampling, decoding, streaming) on a CPU in seconds.
+sampling, decoding, streaming) on a CPU in seconds. Those of WAN are here, those of LTX in scripts/tiny_ltx_models.py.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import tiny_ltx_models
 import torch
 from tiny_weights import SEED, fill, seeded, shapes_of, write, written_whole
 
 #: Raise when the files change, so that caches made by an older version are written again.
-VERSION = 2
+VERSION = 3
 
 #: Hidden size: divisible by 128 (WAN's heads) and by 40 (the audio heads of every InfiniteTalk file).
 WIDTH = 640
@@ -37,6 +38,7 @@ FILES = {
     "audio_encoder": "audio_encoders/longtalk_tiny_wav2vec2.safetensors",
     "positive": "conditioning/longtalk_tiny_positive.safetensors",
     "negative": "conditioning/longtalk_tiny_negative.safetensors",
+    **tiny_ltx_models.FILES,
 }
 
 
@@ -148,6 +150,7 @@ def make_all(out: Path) -> None:
     write_q8(out / FILES["patch_q8"], infinitetalk())
     for key in ("positive", "negative"):
         write(out / FILES[key], *conditioning(key))
+    tiny_ltx_models.make_all(out)
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""Seeded weights and the files they go to, for scripts/tiny_models.py.
+"""Seeded weights and the files they go to, for scripts/tiny_models.py and scripts/tiny_ltx_models.py.
 
 Every tensor has its own generator, seeded by its name, so a file does not depend on the order in which a ComfyUI
 version lists its parameters; nor, byte for byte, on when it is written.
