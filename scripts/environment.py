@@ -262,9 +262,9 @@ def _add_tools(part: Path, final: Path, shared: Path) -> None:
 
 
 def _ensure_models(cache: Path, python: Path, comfyui: Path) -> Path:
-    """The files of scripts/tiny_models.py. Another version of that script writes to another folder."""
+    """The files of scripts/tiny_models.py. Another version of what makes them writes to another folder."""
     script = CLONE / "scripts" / "tiny_models.py"
-    folder = cache / f"tiny-models-{sha256_of(script)[:16]}"
+    folder = cache / f"tiny-models-{models_key(script.parent)}"
     marker = folder / MARKER
     if folder.is_dir() and _read_json(marker) == _sizes(folder):
         return folder
@@ -273,6 +273,12 @@ def _ensure_models(cache: Path, python: Path, comfyui: Path) -> Path:
     run([python, script, "--comfyui", comfyui, "--out", folder], what="writing the tiny models")
     write_last(marker, _sizes(folder))
     return folder
+
+
+def models_key(scripts: Path) -> str:
+    """Names what the tiny models are made by: tiny_models.py and the modules beside it that it takes them from."""
+    hashes = [f"{path.name} {sha256_of(path)}" for path in sorted(scripts.glob("tiny_*.py"))]
+    return hashlib.sha256("\n".join(hashes).encode()).hexdigest()[:16]
 
 
 def _sizes(folder: Path) -> dict[str, int]:

@@ -5,28 +5,23 @@ Run inside the project's environment::
     python scripts/tiny_models.py --comfyui /path/to/ComfyUI --out /path/to/models
 
 Nothing is trained, so whatever these models draw is noise. They exist to run the whole chain (loading, offloading,
-sampling, decoding, streaming) on a CPU in seconds. Every tensor has its own generator, seeded by its name, so the
-files do not depend on the order in which a ComfyUI version lists its parameters.
+sampling, decoding, streaming) on a CPU in seconds. Those of WAN are here, those of LTX in scripts/tiny_ltx_models.py.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
-import os
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
+import tiny_ltx_models
 import torch
-from safetensors.torch import save_file
+from tiny_weights import SEED, fill, seeded, shapes_of, write, written_whole
 
 #: Raise when the files change, so that caches made by an older version are written again.
-VERSION = 2
-SEED = 20260101
+VERSION = 3
 
 #: Hidden size: divisible by 128 (WAN's heads) and by 40 (the audio heads of every InfiniteTalk file).
 WIDTH = 640
@@ -43,34 +38,8 @@ FILES = {
     "audio_encoder": "audio_encoders/longtalk_tiny_wav2vec2.safetensors",
     "positive": "conditioning/longtalk_tiny_positive.safetensors",
     "negative": "conditioning/longtalk_tiny_negative.safetensors",
+    **tiny_ltx_models.FILES,
 }
-
-
-def seeded(name: str, shape: tuple[int, ...], std: float) -> torch.Tensor:
-    digest = hashlib.sha256(f"{SEED}:{name}".encode()).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
-    return torch.randn(shape, generator=generator) * std
-
-
-def fill(prefix: str, shapes: dict[str, torch.Size], gain: float = 1.0) -> dict[str, torch.Tensor]:
-    """Fan-in scaled normal weights, ones for norms and small biases: signals neither vanish nor explode."""
-    out = {}
-    for name, shape in shapes.items():
-        leaf = name.rsplit(".", 1)[-1]
-        is_norm = "norm" in name or leaf == "gamma" or name in ("img_emb.proj.0.weight", "img_emb.proj.4.weight")
-        if is_norm and leaf in ("weight", "gamma"):
-            tensor = torch.ones(shape)
-        elif leaf == "bias" or len(shape) < 2:
-            tensor = seeded(prefix + name, tuple(shape), 0.02)
-        else:
-            fan_in = max(1, shape[1:].numel())
-            tensor = seeded(prefix + name, tuple(shape), gain / fan_in**0.5)
-        out[name] = tensor.contiguous()
-    return out
-
-
-def shapes_of(module: torch.nn.Module) -> dict[str, torch.Size]:
-    return {name: tensor.shape for name, tensor in module.state_dict().items()}
 
 
 def wan_i2v() -> dict[str, torch.Tensor]:
@@ -154,22 +123,6 @@ def conditioning(name: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     return pack([[text, {"pooled_output": None}]], clip_vision)
 
 
-@contextmanager
-def written_whole(path: Path) -> Iterator[str]:
-    """A name to write to; the file gets its own name when it is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
-        pass
-    yield part.name
-    os.chmod(part.name, 0o644)
-    os.replace(part.name, path)
-
-
-def write(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
-    with written_whole(path) as part:
-        save_file(tensors, part, metadata=metadata)
-
-
 def write_q8(path: Path, tensors: dict[str, torch.Tensor]) -> None:
     """As GGUF, matrices in Q8_0 (every row is a multiple of 32 values), vectors in fp32."""
     import gguf
@@ -197,6 +150,7 @@ def make_all(out: Path) -> None:
     write_q8(out / FILES["patch_q8"], infinitetalk())
     for key in ("positive", "negative"):
         write(out / FILES[key], *conditioning(key))
+    tiny_ltx_models.make_all(out)
 
 
 def main() -> int:

@@ -101,6 +101,34 @@ def parts(tiny: SimpleNamespace) -> SimpleNamespace:
 
 
 @pytest.fixture(scope="session")
+def ltx(comfy: ModuleType, tiny_models: Path) -> SimpleNamespace:
+    """The tiny LTX-2.3 in fp32, shared by the tests: `model`, `vae`, `audio_vae`, `positive`, `negative`."""
+    import comfy.sd
+    import comfy.utils
+
+    from longtalk.infinitetalk import conditioning_file
+
+    def file(kind: str, name: str) -> Path:
+        return tiny_models / kind / f"longtalk_tiny_ltx{name}.safetensors"
+
+    def vae(path: Path, prefixes: dict[str, str] | None = None) -> Any:
+        weights, metadata = comfy.utils.load_torch_file(str(path), return_metadata=True)
+        if prefixes:
+            weights = comfy.utils.state_dict_prefix_replace(weights, prefixes, filter_keys=True)
+        return comfy.sd.VAE(sd=weights, metadata=metadata, dtype=torch.float32)
+
+    model = comfy.sd.load_diffusion_model(str(file("diffusion_models", "")), {"dtype": torch.float32})
+    positive, negative = (conditioning_file.load(file("conditioning", name))[0] for name in ("_positive", "_negative"))
+    return SimpleNamespace(
+        model=model,
+        vae=vae(file("vae", "_video_vae")),
+        audio_vae=vae(file("checkpoints", "_audio"), {"audio_vae.": "autoencoder.", "vocoder.": "vocoder."}),
+        positive=positive,
+        negative=negative,
+    )
+
+
+@pytest.fixture(scope="session")
 def wan_14b(comfy: ModuleType) -> SimpleNamespace:
     """WAN 2.1 I2V 14B as ComfyUI builds it, in fp16, its weights on the meta device; as if on a GPU."""
     import comfy.supported_models
