@@ -10,6 +10,16 @@ from comfy_api.latest import ComfyExtension, io
 
 from .attention import LongTalkAttention
 from .conditioning import FOLDER, LongTalkLoadConditioning, LongTalkSaveConditioning
+from .ltx_loop import LongTalkKeyframes, LongTalkLoopController, LongTalkLoopPlan
+from .ltx_parts import (
+    LongTalkConditioningAt,
+    LongTalkConditioningBlend,
+    LongTalkFrameAt,
+    LongTalkLatentContext,
+    LongTalkLatentCrossfade,
+    LongTalkLatentTrim,
+    LongTalkPurgeVRAM,
+)
 from .patch import LongTalkLoadPatch
 from .plan import LongTalkPlan
 from .sampler import LongTalkGuider, LongTalkSampler, LongTalkSamplerAdvanced
@@ -28,6 +38,16 @@ NODES: list[type[io.ComfyNode]] = [
     LongTalkSaveConditioning,
     LongTalkLoadConditioning,
     LongTalkAttention,
+    LongTalkLoopController,
+    LongTalkLoopPlan,
+    LongTalkLatentContext,
+    LongTalkLatentTrim,
+    LongTalkLatentCrossfade,
+    LongTalkConditioningBlend,
+    LongTalkConditioningAt,
+    LongTalkKeyframes,
+    LongTalkFrameAt,
+    LongTalkPurgeVRAM,
 ]
 
 

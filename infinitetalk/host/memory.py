@@ -1,7 +1,8 @@
-"""Out of memory: recognising it, and asking ComfyUI to keep more free."""
+"""Out of memory: recognising it, asking ComfyUI to keep more free, and giving everything back."""
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -27,6 +28,35 @@ def free_everything() -> None:
     """Unload all models and give cached memory back to the system."""
     comfy.model_management.unload_all_models()
     comfy.model_management.soft_empty_cache()
+
+
+def purge() -> str:
+    """Unload all models, and forget those that are gone but still in ComfyUI's list.
+
+    ComfyUI keeps weak references. When whatever held a model was thrown away in the middle of a run, as loops do, its
+    entry can stay, and the next load fails with ``'NoneType' object has no attribute 'model_size'``.
+
+    Returns:
+        What was done, in words.
+    """
+    gc.collect()
+    loaded = comfy.model_management.current_loaded_models
+    # In place, as ComfyUI does: others hold the list. By index, as comparing two entries compares what they refer to.
+    gone = [index for index, entry in enumerate(loaded) if _is_gone(entry)]
+    for index in reversed(gone):
+        entry = loaded.pop(index)
+        if entry.model_finalizer is not None:
+            entry.model_finalizer.detach()
+    before = len(loaded)
+    free_everything()
+    gc.collect()
+    comfy.model_management.soft_empty_cache()
+    return f"{before - len(loaded)} models unloaded, {len(gone)} dropped that were gone"
+
+
+def _is_gone(entry: Any) -> bool:
+    """Whether a loaded-model entry refers to a model, or to a patcher, that no longer exists."""
+    return entry.model is None or entry.real_model is None or entry.real_model() is None
 
 
 class KeepMoreFree:

@@ -15,9 +15,9 @@ import numpy as np
 
 from ..errors import LongTalkError
 from .picture_canvas import FAINT, PAPER, TITLE, Canvas, Colour
-from .picture_layout import BASE_WIDTH, Bar, lay_out
+from .picture_layout import BASE_WIDTH, Bar, lay_out, ticks
 from .report import clock, count
-from .windows import FPS, Plan, Window
+from .windows import Plan, Window
 
 GRID: Colour = (222, 222, 222)
 SEAM: Colour = (160, 160, 160)
@@ -31,7 +31,6 @@ SPEAKERS: tuple[Colour, ...] = ((0, 114, 178), (0, 158, 115), (204, 121, 167), (
 MIN_WIDTH, MAX_WIDTH = 400, 8000
 
 _NARROWEST_BAR = 6  # pixels per window from which a long plan's strip shows single windows
-_TICK_FRAMES = (1, 5, *(FPS * s for s in (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)))
 
 
 def draw_plan(
@@ -65,7 +64,7 @@ def draw_plan(
     canvas = Canvas(lay_out(plan, len(tracks), width))
     _draw_title(canvas, plan)
     _draw_waves(canvas, plan, tracks, rate_hz, names)
-    _draw_axis(canvas)
+    _draw_axis(canvas, plan)
     _draw_overview(canvas, plan)
     _draw_bars(canvas, plan)
     _draw_legend(canvas, plan)
@@ -95,8 +94,8 @@ def envelope(samples: np.ndarray, edges: np.ndarray) -> np.ndarray:
 
 def _draw_title(canvas: Canvas, plan: Plan) -> None:
     px = canvas.px
-    minutes, frames = divmod(plan.frames, 60 * FPS)
-    length = f"{minutes} min {frames / FPS:.2f} s" if minutes else f"{frames / FPS:.2f} s"
+    minutes, frames = divmod(plan.frames, 60 * plan.fps)
+    length = f"{minutes} min {frames / plan.fps:.2f} s" if minutes else f"{frames / plan.fps:.2f} s"
     title = [count(plan.frames, "frame"), length, count(len(plan.windows), "window")]
     details = [
         f"mode {plan.mode.value}",
@@ -115,14 +114,14 @@ def _draw_waves(canvas: Canvas, plan: Plan, tracks: Sequence[np.ndarray], rate_h
     """
     layout, strip, px = canvas.layout, canvas.layout.strip, canvas.px
     columns = strip.right - strip.left
-    samples_per_column = (strip.end - strip.start) * rate_hz / FPS / columns
+    samples_per_column = (strip.end - strip.start) * rate_hz / plan.fps / columns
     edges = np.floor(np.arange(columns + 1) * samples_per_column).astype(np.int64)
     envelopes = [envelope(track, edges) for track in tracks]
     peak = max((float(np.abs(found).max(initial=0.0)) for found in envelopes), default=0.0) or 1.0
     if layout.overview is None:
         guides, grey = [strip.x(window.output[0]) for window in plan.windows[1:]], SEAM
     else:
-        guides, grey = [x for x, _ in _ticks(canvas)], GRID
+        guides, grey = [x for x, _ in ticks(layout, plan.fps)], GRID
     for speaker, ((top, bottom), found) in enumerate(zip(layout.waves, envelopes, strict=True)):
         canvas.hatch(strip.x(plan.frames), top, strip.x(plan.requested_frames), bottom, LEFT_OUT)
         for x in guides:
@@ -140,22 +139,13 @@ def _draw_waves(canvas: Canvas, plan: Plan, tracks: Sequence[np.ndarray], rate_h
         canvas.row_label(middle, names[speaker])
 
 
-def _draw_axis(canvas: Canvas) -> None:
+def _draw_axis(canvas: Canvas, plan: Plan) -> None:
     strip, top, px = canvas.layout.strip, canvas.layout.axis_top, canvas.px
     canvas.box(strip.left, top, strip.right, top + px(2), FAINT)
-    for x, text in _ticks(canvas):
+    for x, text in ticks(canvas.layout, plan.fps):
         canvas.box(x, top + px(2), x + px(2), top + px(10), FAINT)
         canvas.text(x, top + px(14), text, FAINT, anchor="ma")
     canvas.row_label(top + px(30), "time", FAINT)
-
-
-def _ticks(canvas: Canvas) -> list[tuple[int, str]]:
-    """Column and words of each tick: the finest round step that keeps the words apart."""
-    strip = canvas.layout.strip
-    steps = itertools.chain(_TICK_FRAMES, (3600 * FPS * 2**power for power in itertools.count(1)))
-    step = next(frames for frames in steps if frames * strip.columns_per_frame >= canvas.px(120))
-    frames = range(0, strip.end + 1, step)
-    return [(strip.x(frame), clock(frame) if step < FPS else clock(frame).split(".")[0]) for frame in frames]
 
 
 def _draw_overview(canvas: Canvas, plan: Plan) -> None:
@@ -196,7 +186,7 @@ def _draw_overview(canvas: Canvas, plan: Plan) -> None:
 def _draw_bars(canvas: Canvas, plan: Plan) -> None:
     """Each window: pinned frames, new frames, cut frames; number and length inside."""
     if canvas.layout.overview is not None:
-        _caption_enlarged(canvas, len(plan.windows))
+        _caption_enlarged(canvas, plan)
     for bar in canvas.layout.bars:
         begin, start, stop, end = _columns(bar)
         canvas.box(start, bar.top, stop, bar.bottom, NEW)
@@ -205,9 +195,9 @@ def _draw_bars(canvas: Canvas, plan: Plan) -> None:
     _write_in_bars(canvas)
 
 
-def _caption_enlarged(canvas: Canvas, total: int) -> None:
+def _caption_enlarged(canvas: Canvas, plan: Plan) -> None:
     """Which windows are enlarged, and the time at which the new frames of each begin."""
-    layout, px = canvas.layout, canvas.px
+    layout, px, total = canvas.layout, canvas.px, len(plan.windows)
     top, bottom = layout.bars[0].top, max(bar.bottom for bar in layout.bars)
     for bars, words in ((layout.bars[:3], "windows 1 to 3"), (layout.bars[3:], f"windows {total - 1:,} and {total:,}")):
         canvas.text(bars[0].strip.left, top - px(12), words, FAINT, anchor="ld")
@@ -216,7 +206,7 @@ def _caption_enlarged(canvas: Canvas, total: int) -> None:
             x = bar.strip.x(bar.window.output[0])
             if x < free:  # windows of few new frames: not every one has room for its time
                 continue
-            time = clock(bar.window.output[0])
+            time = clock(bar.window.output[0], plan.fps)
             left = min(x, layout.width - px(8) - canvas.text_width(time))
             canvas.box(x, bar.bottom, x + px(2), bottom + px(14), FAINT)
             canvas.text(left, bottom + px(18), time, FAINT)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from .report import clock
 from .windows import Plan, Window
 
 STAIRCASE_WINDOWS = 24
@@ -13,6 +15,7 @@ STAIRCASE_WINDOWS = 24
 BASE_WIDTH = 1600
 """Sizes are given in pixels at this width and scale with the picture."""
 
+_TICK_SECONDS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)
 _BAR_HEIGHT = 72
 _BAR_GAP = 8
 _STAIRCASE_HEIGHT = 480  # bars get lower where windows overlap so deeply that they need many rows
@@ -93,6 +96,17 @@ def lay_out(plan: Plan, speakers: int, width: int = BASE_WIDTH) -> Layout:
         bars = tuple(_enlarged(plan, strip, y + scaled(168, width), unit))
         legend_top = max(bar.bottom for bar in bars) + scaled(82, width)
     return Layout(width, legend_top + scaled(52, width), strip, waves, axis_top, bars, overview, legend_top)
+
+
+def ticks(layout: Layout, fps: int) -> list[tuple[int, str]]:
+    """Column and words of each tick of the time axis: the finest round step that keeps the words apart."""
+    strip = layout.strip
+    steps = itertools.chain(
+        (1, 5), (fps * seconds for seconds in _TICK_SECONDS), (3600 * fps * 2**power for power in itertools.count(1))
+    )
+    step = next(frames for frames in steps if frames * strip.columns_per_frame >= layout.px(120))
+    times = ((frame, clock(frame, fps)) for frame in range(0, strip.end + 1, step))
+    return [(strip.x(frame), time if step < fps else time.split(".")[0]) for frame, time in times]
 
 
 def _staircase(windows: Sequence[Window], strip: Strip, top: int, unit: float) -> Iterator[Bar]:

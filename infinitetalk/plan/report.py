@@ -14,7 +14,8 @@ _LINES_AT_EACH_END = 20
 def plan_report(plan: Plan, beside: Sequence[str] = (), *, whole: bool = False) -> str:
     """Totals first, then a line per window. Plain text; times are m:ss.ff with hundredths of a second.
 
-    Frame intervals are half-open and the table says so. One frame is 0.04 s, so every time is exact.
+    Frame intervals are half-open and the table says so. At 25 fps one frame is 0.04 s, so every time is exact; at
+    other rates times are rounded down to hundredths.
 
     Args:
         plan: the windows.
@@ -24,10 +25,10 @@ def plan_report(plan: Plan, beside: Sequence[str] = (), *, whole: bool = False) 
     return "\n".join([*_totals(plan), "", *_table(plan, beside, whole)])
 
 
-def clock(frames: int) -> str:
-    """A frame number as m:ss.ff (hundredths), exact at 25 fps."""
-    seconds, rest = divmod(frames, FPS)
-    return f"{seconds // 60}:{seconds % 60:02d}.{rest * 100 // FPS:02d}"
+def clock(frames: int, fps: int = FPS) -> str:
+    """A frame number as m:ss.ff (hundredths), exact at 25 fps, else rounded down."""
+    seconds, rest = divmod(frames, fps)
+    return f"{seconds // 60}:{seconds % 60:02d}.{rest * 100 // fps:02d}"
 
 
 def count(number: int, noun: str) -> str:
@@ -38,7 +39,7 @@ def count(number: int, noun: str) -> str:
 def _totals(plan: Plan) -> Iterator[str]:
     pinned = sum(window.pinned for window in plan.windows)
     windows = count(len(plan.windows), "window")
-    yield f"{count(plan.frames, 'frame')}, {_seconds(plan.frames)} at {FPS} fps, in {windows}"
+    yield f"{count(plan.frames, 'frame')}, {_seconds(plan.frames, plan.fps)} at {plan.fps} fps, in {windows}"
     yield f"Mode {plan.mode.value}: window {plan.window_frames} frames, motion {plan.motion_frames} frames"
     yield f"Lengths: {_lengths(plan.windows)}"
     overhead = 100 * (plan.sampled_frames - plan.frames) / plan.frames
@@ -47,7 +48,7 @@ def _totals(plan: Plan) -> Iterator[str]:
     missing = plan.requested_frames - plan.frames
     if missing:
         yield (
-            f"Left out: the last {count(missing, 'frame')} ({_seconds(missing)}) of the "
+            f"Left out: the last {count(missing, 'frame')} ({_seconds(missing, plan.fps)}) of the "
             f"{plan.requested_frames:,} the audio needs"
         )
     elif plan.mode is PlanMode.ALIGNED_DOWN:
@@ -55,7 +56,7 @@ def _totals(plan: Plan) -> Iterator[str]:
     if plan.surplus_frames:
         yield (
             f"Surplus: the last window runs {count(plan.surplus_frames, 'frame')} "
-            f"({_seconds(plan.surplus_frames)}) past the end; they are cut"
+            f"({_seconds(plan.surplus_frames, plan.fps)}) past the end; they are cut"
         )
 
 
@@ -64,7 +65,7 @@ def _table(plan: Plan, beside: Sequence[str], whole: bool) -> Iterator[str]:
     heading, *texts = beside or [""] * (len(plan.windows) + 1)
     yield f"Frames are counted from 0; [0, {end}) is 0 up to and without {end}."
     yield f"{'window':>6}  {'frames':<18}  {'time':<19}  {'length':>6}  {'pinned':>6}  {'cut':>3}  {heading}".rstrip()
-    lines = [_line(window, text) for window, text in zip(plan.windows, texts, strict=True)]
+    lines = [_line(window, text, plan.fps) for window, text in zip(plan.windows, texts, strict=True)]
     if whole or len(lines) <= 2 * _LINES_AT_EACH_END:
         yield from lines
         return
@@ -74,10 +75,10 @@ def _table(plan: Plan, beside: Sequence[str], whole: bool) -> Iterator[str]:
     yield from lines[-_LINES_AT_EACH_END:]
 
 
-def _line(window: Window, text: str) -> str:
+def _line(window: Window, text: str, fps: int) -> str:
     start, end = window.output
     frames = f"[{start:,}, {end:,})"
-    time = f"{clock(start)} - {clock(end)}"
+    time = f"{clock(start, fps)} - {clock(end, fps)}"
     columns = f"{window.length:>6}  {window.pinned:>6}  {window.cut:>3}"
     return f"{window.index + 1:>6,}  {frames:<18}  {time:<19}  {columns}  {text}".rstrip()
 
@@ -88,7 +89,7 @@ def _lengths(windows: Sequence[Window]) -> str:
     return " and ".join(f"{number:,} of {length}" for length, number in counts.items()) + " frames"
 
 
-def _seconds(frames: int) -> str:
-    """Exact seconds; from a minute on also as m:ss.ff."""
-    text = f"{frames / FPS:.2f} s"
-    return f"{text} ({clock(frames)})" if frames >= 60 * FPS else text
+def _seconds(frames: int, fps: int) -> str:
+    """Seconds, exact at 25 fps; from a minute on also as m:ss.ff."""
+    text = f"{frames / fps:.2f} s"
+    return f"{text} ({clock(frames, fps)})" if frames >= 60 * fps else text

@@ -31,6 +31,16 @@ NODES = {
     "LongTalkSaveConditioning",
     "LongTalkLoadConditioning",
     "LongTalkAttention",
+    "LongTalkLoopController",
+    "LongTalkLoopPlan",
+    "LongTalkLatentContext",
+    "LongTalkLatentTrim",
+    "LongTalkLatentCrossfade",
+    "LongTalkConditioningBlend",
+    "LongTalkConditioningAt",
+    "LongTalkKeyframes",
+    "LongTalkFrameAt",
+    "LongTalkPurgeVRAM",
 }
 
 

@@ -1,0 +1,140 @@
+"""What a loop does with the latents of its windows: take the end, drop the start, blend two.
+
+LATENT is ComfyUI's dictionary with ``samples`` ``[B, C, F, H, W]``. Whatever else it carries stays behind. Above all
+the ``noise_mask``: it says which latents of *its* pass were given. The next pass would hold latents fixed that are to
+be made, or the other way round; lips then move seconds early or late, and no error says why.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+import torch
+
+from ..errors import LongTalkError
+from ..tensors import described, is_plain
+from ..values import check_choice, check_whole
+
+Latent = dict[str, Any]
+
+LATENTS_MAX = 100_000
+"""Over eight hours at 25 frames per second."""
+
+
+class Curve(str, Enum):
+    """How a cross-fade goes from the first latents to the second."""
+
+    COSINE = "cosine"
+    """Raised cosine: level at both ends."""
+    LINEAR = "linear"
+
+
+def video_of(latent: object, name: str = "latent") -> torch.Tensor:
+    """The video latents ``[B, C, F, H, W]`` of a LATENT; of a joint audio and video latent, the video.
+
+    Raises:
+        LongTalkError: no LATENT, or not of a video.
+    """
+    samples = latent.get("samples") if isinstance(latent, Mapping) else latent
+    if getattr(samples, "is_nested", False) and not isinstance(samples, torch.Tensor):
+        streams = samples.unbind()  # type: ignore[union-attr]
+        samples = streams[0] if len(streams) else None
+    if not isinstance(latent, Mapping) or not is_plain(samples) or samples.ndim != 5 or 0 in samples.shape:
+        raise LongTalkError(
+            name,
+            expected="video latents [batch, channels, frames, height, width]",
+            actual=described(samples),
+            action="Connect the LATENT of a video model, from its sampler for example",
+        )
+    return samples
+
+
+def context(latent: object, count: int) -> Latent:
+    """The last ``count`` latents, for the next window to start from.
+
+    Returns:
+        A LATENT ``[B, C, count, H, W]`` with a copy of the samples and nothing else.
+
+    Raises:
+        LongTalkError: fewer latents than that, or no video latents.
+    """
+    samples = video_of(latent)
+    frames = samples.shape[2]
+    count = _within(count, 1, frames, frames, "Take fewer, or connect the latents of a whole window")
+    return {"samples": samples[:, :, frames - count :].clone()}
+
+
+def trim(latent: object, count: int) -> Latent:
+    """All but the first ``count`` latents: what a window adds to those it took over.
+
+    Returns:
+        A LATENT ``[B, C, F - count, H, W]`` with a copy of the samples and nothing else. With 0, all latents.
+
+    Raises:
+        LongTalkError: nothing would be left, or no video latents.
+    """
+    samples = video_of(latent)
+    frames = samples.shape[2]
+    count = _within(count, 0, frames - 1, frames, "Drop only the overlap; the window has to be longer than it")
+    return {"samples": samples[:, :, count:].clone()}
+
+
+def crossfade(first: object, second: object, count: int, curve: Curve | str = Curve.COSINE) -> Latent:
+    """Both latents joined, the last ``count`` of the first blended into the first ``count`` of the second.
+
+    Latent k of the overlap is ``(1 - w) * first + w * second`` with ``w`` from :func:`rising`. Where both are equal the
+    result is exactly what they are.
+
+    Returns:
+        A LATENT ``[B, C, F1 + F2 - count, H, W]`` of the first one's kind and device. With 0, one after the other.
+
+    Raises:
+        LongTalkError: an overlap longer than either, other sizes, no video latents, or an unknown curve.
+    """
+    before, after = video_of(first, "first"), video_of(second, "second")
+    if before.shape[:2] + before.shape[3:] != after.shape[:2] + after.shape[3:]:
+        raise LongTalkError(
+            "second",
+            expected=f"latents of the same batch, channels, height and width as 'first', {described(before)}",
+            actual=described(after),
+            action="Sample both windows at one size",
+        )
+    frames = min(before.shape[2], after.shape[2])
+    count = _within(count, 0, frames, frames, "Use the overlap with which the second window was made")
+    after = after.to(before)
+    split = before.shape[2] - count
+    weights = rising(count, curve).to(before.device)[:, None, None]  # [count, 1, 1], over H and W
+    # Not first * (1 - w) + second * w, which rounds: two equal values would not stay what they are.
+    blend = torch.lerp(before[:, :, split:].float(), after[:, :, :count].float(), weights).to(before.dtype)
+    return {"samples": torch.cat([before[:, :, :split], blend, after[:, :, count:]], dim=2)}
+
+
+def rising(count: int, curve: Curve | str = Curve.COSINE) -> torch.Tensor:
+    """The second latents' share at each of ``count`` places of an overlap, float32 ``[count]``.
+
+    It rises from above 0 to below 1, so that no place is spent on one side alone, and read backwards it is the first
+    latents' share.
+
+    Raises:
+        LongTalkError: an unknown curve.
+    """
+    kind = Curve(check_choice(curve, "curve", [known.value for known in Curve]))
+    places = torch.arange(1, count + 1, dtype=torch.float64) / (count + 1)
+    share = places if kind is Curve.LINEAR else (1 - torch.cos(math.pi * places)) / 2
+    return share.float()
+
+
+def _within(count: object, lowest: int, highest: int, frames: int, action: str) -> int:
+    """A number of latents that is there."""
+    found = check_whole(count, "latents", 0, LATENTS_MAX)
+    if not lowest <= found <= highest:
+        raise LongTalkError(
+            "latents",
+            expected=f"{lowest} to {highest}, as there are {frames}",
+            actual=str(found),
+            action=action,
+        )
+    return found

@@ -1,0 +1,136 @@
+"""A schedule of keyframes: which picture at which time, and what of it falls into one window.
+
+    0:00: 0
+    0:20.5: 1
+    1:02:03: 2, 0.7
+
+Each line is a time, a colon with a space after it, the index of a picture in its batch (from 0) and, where it is not
+the usual one, a strength. Blank lines and lines that begin with # are skipped.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from ..errors import LongTalkError
+from ..values import shown
+from .ltx_windows import LTX_STEP
+from .times import parse_time
+from .windows import Window
+
+STRENGTH_MAX = 10.0
+"""As core's LTXVAddGuide allows."""
+
+_LINE = re.compile(
+    r"(?P<time>[0-9:.]+?)\s*:\s+(?P<image>[0-9]{1,6})(?:\s*,\s*(?P<strength>[0-9]{1,3}(?:\.[0-9]{1,6})?))?"
+)
+
+
+@dataclass(frozen=True)
+class Keyframe:
+    """One line of a schedule."""
+
+    time: Fraction
+    """Seconds from the start of the video."""
+    image: int
+    """Index in the batch, from 0."""
+    strength: float | None
+    """None where the line names none."""
+    line: int
+    """Where it is written, from 1."""
+
+    def frame(self, fps: int) -> int:
+        """The frame of the video nearest to its time."""
+        return math.floor(self.time * fps + Fraction(1, 2))
+
+
+def parse_keyframes(text: str) -> tuple[Keyframe, ...]:
+    """Read a schedule.
+
+    Returns:
+        The keyframes in order of time.
+
+    Raises:
+        LongTalkError: a line that cannot be read, named by its number; two lines for one time.
+    """
+    if not isinstance(text, str):
+        raise LongTalkError(
+            "keyframes", expected="lines of text", actual=shown(text), action="Connect a node that gives text"
+        )
+    found: list[Keyframe] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        keyframe = _keyframe(number, line.strip())
+        before = next((other for other in found if other.time == keyframe.time), None)
+        if before is not None:
+            raise LongTalkError(
+                f"line {number} of the keyframes",
+                expected="one picture for each time",
+                actual=f"the time of line {before.line} again",
+                action="Remove one of the two lines, or move it by a frame",
+            )
+        found.append(keyframe)
+    return tuple(sorted(found, key=lambda keyframe: keyframe.time))
+
+
+def _keyframe(number: int, line: str) -> Keyframe:
+    parts = _LINE.fullmatch(line)
+    if parts is None:
+        raise LongTalkError(
+            f"line {number} of the keyframes",
+            expected="a time, a colon and a space, and the index of a picture, like '0:20: 1' or '0:20: 1, 0.7'",
+            actual=shown(line),
+            action="Correct the line, or put # before it",
+        )
+    try:
+        time = parse_time(parts["time"])
+    except LongTalkError as error:
+        raise LongTalkError(
+            f"line {number} of the keyframes", expected=error.expected, actual=error.actual, action=error.action
+        ) from None
+    strength = None if parts["strength"] is None else float(parts["strength"])
+    if strength is not None and strength > STRENGTH_MAX:
+        raise LongTalkError(
+            f"line {number} of the keyframes",
+            expected=f"a strength from 0 to {STRENGTH_MAX:g}",
+            actual=f"{strength:g}",
+            action="Use 1, or less for a picture that is only hinted at",
+        )
+    return Keyframe(time, int(parts["image"]), strength, number)
+
+
+def check_images(keyframes: Sequence[Keyframe], images: int) -> None:
+    """Every keyframe must name one of ``images`` pictures.
+
+    Raises:
+        LongTalkError
+    """
+    for keyframe in keyframes:
+        if keyframe.image >= images:
+            raise LongTalkError(
+                f"line {keyframe.line} of the keyframes",
+                expected=f"a picture from 0 to {images - 1}, as the batch has {images}",
+                actual=str(keyframe.image),
+                action="Correct the index, or add pictures to the batch",
+            )
+
+
+def keyframes_in(window: Window, keyframes: Sequence[Keyframe], fps: int) -> list[tuple[int, Keyframe]]:
+    """The keyframes among the frames this window adds, in order, each with its frame inside the window.
+
+    Frames that the window takes over belong to the window before it, so a keyframe belongs to one window only.
+    """
+    begin, end = window.output
+    inside = ((keyframe.frame(fps), keyframe) for keyframe in keyframes)
+    return [(frame - window.start, keyframe) for frame, keyframe in inside if begin <= frame < end]
+
+
+def full_window(index: int, window_frames: int, stride_frames: int) -> Window:
+    """Window ``index`` of a video whose end is not known: always a full one."""
+    overlap = window_frames - stride_frames
+    return Window(index, index * stride_frames, window_frames, overlap if index else 0, 0, step=LTX_STEP)
