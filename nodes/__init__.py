@@ -10,6 +10,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from .attention import LongTalkAttention
 from .conditioning import FOLDER, LongTalkLoadConditioning, LongTalkSaveConditioning
+from .ltx import LongTalkLTXSampler
 from .ltx_loop import LongTalkKeyframes, LongTalkLoopController, LongTalkLoopPlan
 from .ltx_parts import (
     LongTalkConditioningAt,
@@ -38,6 +39,7 @@ NODES: list[type[io.ComfyNode]] = [
     LongTalkSaveConditioning,
     LongTalkLoadConditioning,
     LongTalkAttention,
+    LongTalkLTXSampler,
     LongTalkLoopController,
     LongTalkLoopPlan,
     LongTalkLatentContext,

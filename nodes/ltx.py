@@ -11,7 +11,7 @@ from ..audio.tracks import track_from_audio
 from ..infinitetalk.host.checks import SIZE_MAX, STEPS_MAX
 from ..infinitetalk.host.ltx import LtxOptions
 from ..infinitetalk.host.ltx_guider import make_ltx_guider, the_guider
-from ..infinitetalk.host.ltx_talk import LtxInputs, frames_of, keyframes_from, ltx_talk
+from ..infinitetalk.host.ltx_talk import LtxInputs, frames_of, guides_from, ltx_talk
 from ..infinitetalk.host.noise import SeedNoise
 from ..infinitetalk.plan.ltx_windows import FPS_MAX, WINDOW_MAX_S, geometry, plan_ltx
 from ..infinitetalk.run.formats import VideoFormat
@@ -94,7 +94,11 @@ class LongTalkLTXSampler(io.ComfyNode):
                     tooltip="Window n (from 0) uses seed + n. Keep it fixed to go on with a run that was stopped.",
                 ),
                 io.Int.Input(
-                    "steps", default=8, min=1, max=10000, tooltip="8 with the distilled model or LoRA, 20 to 40 without."
+                    "steps",
+                    default=8,
+                    min=1,
+                    max=10000,
+                    tooltip="8 with the distilled model or LoRA, 20 to 40 without.",
                 ),
                 io.Float.Input(
                     "cfg",
@@ -162,13 +166,21 @@ class LongTalkLTXSampler(io.ComfyNode):
                     "keyframe_images", optional=True, tooltip="Pictures the video shall come to, as a batch."
                 ),
                 io.String.Input(
-                    "keyframe_times",
+                    "keyframes",
                     default="",
+                    multiline=True,
                     optional=True,
-                    tooltip="When, one time per picture, separated by commas: 0:12, 1:05.5",
+                    tooltip="Which picture when: a line for each, a time and the picture's number from 0, as in "
+                    "'0:20.5: 1', or '0:20.5: 1, 0.6' with a strength of its own.",
                 ),
                 io.Float.Input(
-                    "keyframe_strength", default=1.0, min=0.0, max=1.0, step=0.01, optional=True, tooltip="Of all."
+                    "keyframe_strength",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    optional=True,
+                    tooltip="Of keyframes and re-anchoring.",
                 ),
                 io.Audio.Input(
                     "soundtrack",
@@ -214,7 +226,7 @@ class LongTalkLTXSampler(io.ComfyNode):
         sampler: Any = None,
         sigmas: Any = None,
         keyframe_images: Any = None,
-        keyframe_times: str = "",
+        keyframes: str = "",
         keyframe_strength: float = 1.0,
         soundtrack: Any = None,
         resume: str = RESUME_CHOICES[0],
@@ -248,14 +260,14 @@ class LongTalkLTXSampler(io.ComfyNode):
                 sigmas=sigmas,
                 width=width,
                 height=height,
-                keyframes=keyframes_from(keyframe_images, keyframe_times, plan),
+                guides=guides_from(keyframe_images, keyframes, keyframe_strength, plan),
                 reanchor_s=reanchor_seconds,
+                reanchor_strength=keyframe_strength,
                 options=LtxOptions(
                     image_strength=image_strength,
                     compression=img_compression,
                     blend=overlap_mode == OVERLAP_CHOICES[1],
                     adain=adain,
-                    guide_strength=keyframe_strength,
                 ),
                 soundtrack=soundtrack_from(soundtrack),
                 video=VideoFormat(codec, crf),

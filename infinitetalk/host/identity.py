@@ -91,13 +91,13 @@ def wan_parts(*, model_patch: Any, speech: Any, clip_vision: Any, audio_scale: f
     )
 
 
-def ltx_parts(*, audio_vae: Any, track: Any, keyframes: Any, options: Any, **common: Any) -> dict[str, str]:
+def ltx_parts(*, audio_vae: Any, track: Any, guides: Any, options: Any, **common: Any) -> dict[str, str]:
     """The parts of a run of LTX, see :func:`common_parts`."""
     return common_parts(
         **common,
         audio_vae=weights_fingerprint(_tensors(audio_vae.first_stage_model)),
         speech=[track.waveform, track.sample_rate],
-        keyframes=list(keyframes),
+        guides=list(guides),
         options=options,
     )
 

@@ -40,27 +40,27 @@ class LtxOptions:
             picture. 0 leaves it as it is.
         blend: whether the late latents of the overlap are made anew and cross-faded, not only pinned.
         adain: how far each window's colours are drawn towards the first one's, 0 to 1.
-        guide_strength: of keyframes, 0 to 1.
     """
 
     image_strength: float = 1.0
     compression: int = 18
     blend: bool = False
     adain: float = 0.0
-    guide_strength: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
-class Keyframe:
+class Guide:
     """A picture that the video shall come to.
 
     Attributes:
         frame: of the video.
         image: ``[1, H, W, 3]``.
+        strength: 1 holds it; as in LTXVAddGuide.
     """
 
     frame: int
     image: torch.Tensor
+    strength: float
 
 
 def fits_ltx(carry: Carry, plan: Plan, width: int, height: int) -> bool:
@@ -96,7 +96,7 @@ class LtxFamily(GuidedFamily):
         vae, audio_vae: of LTX.
         image: reference ``[1, H, W, 3]``.
         track: what the model hears.
-        keyframes: pictures at frames of the video.
+        guides: pictures at frames of the video.
         others: as in :class:`~.guided.GuidedFamily`.
     """
 
@@ -109,7 +109,7 @@ class LtxFamily(GuidedFamily):
         audio_vae: Any,
         image: torch.Tensor,
         track: Track,
-        keyframes: Sequence[Keyframe],
+        guides: Sequence[Guide],
         width: int,
         height: int,
         noise: WindowNoise,
@@ -135,10 +135,10 @@ class LtxFamily(GuidedFamily):
         self._size = (width, height)
         self._scale = vae.downscale_index_formula
         self._last = plan.windows[-1]
-        pictures = [image, *(keyframe.image for keyframe in keyframes)]
+        pictures = [image, *(guide.image for guide in guides)]
         encoded = {id(picture): self._encode(picture) for picture in pictures}
         self._reference = encoded[id(image)]
-        self._keyframes = [(keyframe.frame, encoded[id(keyframe.image)]) for keyframe in keyframes]
+        self._guides = [(guide.frame, encoded[id(guide.image)], guide.strength) for guide in guides]
 
     def render(self, window: Window, carry: Carry) -> Rendered:
         """Sample and decode one window, see :class:`~..run.loop.Family`.
@@ -200,17 +200,16 @@ class LtxFamily(GuidedFamily):
         return self._vae.encode(LTXVPreprocess.execute(fitted, self._options.compression).result[0])
 
     def _add_guides(self, window: Window, video: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Append the keyframes of the window's new part to its latents, and tell the conditioning where they belong.
+        """Append the guides of the window's new part to its latents, and tell the conditioning where they belong.
 
         As ComfyUI's LTXVAddGuide does with one picture; the picture is encoded once per run.
         """
         begin = window.start + window.pinned
         conditioning: Any = [[video, {}]]
         entries = []
-        for frame, latents in self._keyframes:
+        for frame, latents, strength in self._guides:
             if not begin <= frame < window.start + window.length:
                 continue
-            strength = self._options.guide_strength
             conditioning, _, video, mask = LTXVAddGuide.append_keyframe(
                 conditioning, conditioning, frame - window.start, video, mask, latents.to(video), strength, self._scale
             )

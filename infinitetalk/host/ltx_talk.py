@@ -11,8 +11,11 @@ import torch
 
 from ...audio.sound import Track
 from ..attention.measured import Precision
+from ..errors import LongTalkError
 from ..plan.estimate import LTX_GRID, Estimate
-from ..plan.windows import frames_for_samples
+from ..plan.keyframes import parse_keyframes
+from ..plan.report import count
+from ..plan.windows import Plan, frames_for_samples
 from ..run.loop import Carry
 from ..run.soundtrack import Soundtrack
 from ..values import check_flag, check_number
@@ -22,8 +25,8 @@ from .guided import fit_image
 from .guider import forwards_of
 from .identity import ltx_parts
 from .job import RunInputs, check_run, sound_of
-from .ltx import Keyframe, LtxFamily, LtxOptions, fits_ltx
-from .ltx_checks import check_audio_vae, check_ltx_guider, check_ltx_vae
+from .ltx import Guide, LtxFamily, LtxOptions, fits_ltx
+from .ltx_checks import check_audio_vae, check_keyframes, check_ltx_guider, check_ltx_vae
 from .noise import WindowNoise
 from .preflight import preflight
 from .session import Result, make
@@ -36,8 +39,8 @@ class LtxInputs(RunInputs):
     """Everything a run needs; see :class:`~.ltx.LtxFamily`.
 
     ``track`` is what the model hears; ``plan`` must be made for its length. ``reanchor_s`` brings the reference back as
-    a keyframe every so many seconds, 0 never. ``attention`` is the class of attention kernels, None for ComfyUI's own
-    choice.
+    a guide every so many seconds, 0 never, with ``reanchor_strength``. ``attention`` is the class of attention kernels,
+    None for ComfyUI's own choice.
     """
 
     vae: Any
@@ -46,8 +49,9 @@ class LtxInputs(RunInputs):
     track: Track
     width: int = 832
     height: int = 448
-    keyframes: Sequence[Keyframe] = ()
+    guides: Sequence[Guide] = ()
     reanchor_s: float = 0.0
+    reanchor_strength: float = 1.0
     options: LtxOptions = field(default_factory=LtxOptions)
     attention: Precision | None = Precision.EXACT
 
@@ -67,7 +71,7 @@ def _checked(inputs: LtxInputs) -> LtxInputs:
     for name, value in (
         ("image_strength", options.image_strength),
         ("adain", options.adain),
-        ("keyframe_strength", options.guide_strength),
+        ("keyframe_strength", inputs.reanchor_strength),
     ):
         check_number(value, name, 0.0, 1.0)
     check_number(options.compression, "img_compression", 0, 100)
@@ -75,16 +79,63 @@ def _checked(inputs: LtxInputs) -> LtxInputs:
     check_number(inputs.reanchor_s, "reanchor_seconds", 0.0, 86400.0)
     check_run(inputs)
     image = check_image(inputs.image)
-    return replace(inputs, image=image, sigmas=check_sigmas(inputs.sigmas), keyframes=_all_keyframes(inputs, image))
+    return replace(inputs, image=image, sigmas=check_sigmas(inputs.sigmas), guides=_all_guides(inputs, image))
 
 
-def _all_keyframes(inputs: LtxInputs, image: torch.Tensor) -> list[Keyframe]:
+def _all_guides(inputs: LtxInputs, image: torch.Tensor) -> list[Guide]:
     """The user's pictures, and the reference wherever it is due again."""
-    plan, found = inputs.plan, list(inputs.keyframes)
+    plan, found = inputs.plan, list(inputs.guides)
     every = round(inputs.reanchor_s * plan.fps)
     if inputs.reanchor_s and every:
-        found += [Keyframe(frame, image) for frame in range(every, plan.frames, every)]
-    return sorted(found, key=lambda keyframe: keyframe.frame)
+        found += [Guide(frame, image, inputs.reanchor_strength) for frame in range(every, plan.frames, every)]
+    return sorted(found, key=lambda guide: guide.frame)
+
+
+def guides_from(images: Any, text: str, strength: float, plan: Plan) -> list[Guide]:
+    """Pictures at their times, as :func:`~..plan.keyframes.parse_keyframes` reads them.
+
+    Args:
+        images: IMAGE batch, or None for no keyframes.
+        text: which picture when.
+        strength: of lines that name none.
+
+    Raises:
+        LongTalkError: a line that cannot be read, pictures without lines or the other way round, a picture that is not
+            in the batch, a time that is not in the video.
+    """
+    keyframes = parse_keyframes(text)
+    if images is None and not keyframes:
+        return []
+    pictures = check_keyframes(images)
+    if not keyframes:
+        raise LongTalkError(
+            "keyframes",
+            expected="a line for each picture, as in '0:20.5: 0'",
+            actual="no line",
+            action="Write when each picture comes, or disconnect keyframe_images",
+        )
+    check_number(strength, "keyframe_strength", 0.0, 1.0)
+    found = []
+    for keyframe in keyframes:
+        frame = keyframe.frame(plan.fps)
+        where = f"line {keyframe.line} of the keyframes"
+        if keyframe.image >= pictures.shape[0]:
+            raise LongTalkError(
+                where,
+                expected=f"a picture from 0 to {pictures.shape[0] - 1}",
+                actual=str(keyframe.image),
+                action="Count the pictures of the batch from 0",
+            )
+        if frame >= plan.frames:
+            raise LongTalkError(
+                where,
+                expected=f"a time below {plan.frames / plan.fps:.2f} s, the length of the video",
+                actual=f"{float(keyframe.time):.2f} s",
+                action="Move it, or remove the line",
+            )
+        used = strength if keyframe.strength is None else keyframe.strength
+        found.append(Guide(frame, pictures[keyframe.image : keyframe.image + 1, ..., :3].float(), used))
+    return found
 
 
 @dataclass(frozen=True)
@@ -115,7 +166,7 @@ class LtxJob:
             audio_vae=inputs.audio_vae,
             image=inputs.image,
             track=inputs.track,
-            keyframes=inputs.keyframes,
+            guides=inputs.guides,
             options=inputs.options,
             sound=self.sound,
             noise=inputs.noise,
@@ -160,8 +211,8 @@ class LtxJob:
         ]
         if options.adain:
             parts.append(f"AdaIN {options.adain:g}")
-        if inputs.keyframes:
-            parts.append(f"{len(inputs.keyframes)} keyframes")
+        if inputs.guides:
+            parts.append(count(len(inputs.guides), "keyframe"))
         return ", ".join(parts)
 
     def family(self, noise: WindowNoise, events: RunEvents) -> LtxFamily:
@@ -174,7 +225,7 @@ class LtxJob:
             audio_vae=inputs.audio_vae,
             image=inputs.image,
             track=inputs.track,
-            keyframes=inputs.keyframes,
+            guides=inputs.guides,
             width=width,
             height=height,
             noise=noise,

@@ -108,3 +108,89 @@ def make_family(
 
 def relative(ours: torch.Tensor, theirs: torch.Tensor) -> float:
     return float((ours - theirs).norm() / theirs.norm())
+
+
+def ltx_settings(ltx: SimpleNamespace, image: Any, **changes: Any) -> dict[str, Any]:
+    """All inputs of LongTalkLTXSampler, small: 96x64, windows of 33 frames, overlap of 3 latents, 2 steps."""
+    return {
+        "vae": ltx.vae,
+        "audio_vae": ltx.audio_vae,
+        "image": image,
+        "width": 96,
+        "height": 64,
+        "fps": 25,
+        "window_seconds": 33 / 25,
+        "overlap_seconds": 17 / 25,
+        "overlap_mode": "trim",
+        "seed": 3,
+        "steps": 2,
+        "cfg": 1.0,
+        "sampler_name": "euler",
+        "scheduler": "linear_quadratic",
+        "image_strength": 1.0,
+        "img_compression": 18,
+        "adain": 0.0,
+        "reanchor_seconds": 0.0,
+        "codec": "h264",
+        "crf": 18,
+        "return_images": False,
+        "model": ltx.model,
+        "positive": ltx.positive,
+        "negative": ltx.negative,
+        **changes,
+    }
+
+
+def make_ltx_family(
+    ltx: SimpleNamespace,
+    audio: Any,
+    image: torch.Tensor,
+    *,
+    window_s: float = 33 / 25,
+    overlap_s: float = 17 / 25,
+    fps: int = 25,
+    late: int = 0,
+    width: int = 96,
+    height: int = 64,
+    seed: int = 3,
+    cfg: float = 1.0,
+    sampler: str = "euler",
+    sigmas: torch.Tensor | None = None,
+    options: Any = None,
+    guides: Any = (),
+    kind: Any = None,
+) -> tuple[Any, Any]:
+    """``(family, plan)``; ``kind`` is a class in the place of LtxFamily."""
+    import comfy.samplers
+
+    from longtalk.audio.tracks import track_from_audio
+    from longtalk.infinitetalk.host.events import RunEvents
+    from longtalk.infinitetalk.host.ltx import LtxFamily, LtxOptions
+    from longtalk.infinitetalk.host.ltx_guider import make_ltx_guider
+    from longtalk.infinitetalk.host.ltx_talk import frames_of
+    from longtalk.infinitetalk.host.noise import SeedNoise, WindowNoise
+    from longtalk.infinitetalk.plan.ltx_windows import geometry, plan_ltx
+    from longtalk.infinitetalk.run.progress import RunProgress
+    from longtalk.infinitetalk.run.seeds import window_seeds
+
+    track = track_from_audio(audio)
+    plan = plan_ltx(frames_of(track, fps), geometry(window_s, overlap_s, fps), late)
+    if sigmas is None:
+        sigmas = comfy.samplers.KSampler(ltx.model, 2, ltx.model.load_device, sampler, "linear_quadratic").sigmas
+    family = (kind or LtxFamily)(
+        plan=plan,
+        guider=make_ltx_guider(ltx.model, ltx.positive, ltx.negative, cfg),
+        vae=ltx.vae,
+        audio_vae=ltx.audio_vae,
+        image=image,
+        track=track,
+        guides=guides,
+        width=width,
+        height=height,
+        noise=WindowNoise(SeedNoise(seed), window_seeds(seed, len(plan.windows))),
+        sampler=comfy.samplers.sampler_object(sampler),
+        sigmas=sigmas,
+        events=RunEvents(ltx.model, RunProgress(plan, sigmas.numel() - 1)),
+        options=options or LtxOptions(),
+    )
+    return family, plan
