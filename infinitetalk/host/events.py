@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import comfy.model_management
+import comfy.nested_tensor
 import comfy.utils
 import latent_preview
 import torch
@@ -71,6 +72,8 @@ class RunEvents:
             self._progress.step(step + 1)
             preview = None
             if self._previewer is not None:
+                if isinstance(denoised, comfy.nested_tensor.NestedTensor):  # picture and sound
+                    denoised = denoised.unbind()[0]
                 frame = min(shown, denoised.shape[2] - 1)
                 preview = self._previewer.decode_latent_to_preview_image("JPEG", denoised[:, :, frame : frame + 1])
             self._bar.update_absolute(self._progress.done_steps, self._progress.total_steps, preview)

@@ -86,5 +86,4 @@ def test_late_latents_bring_the_whole_videos_decode(
         assert frames.shape == whole.shape
         seam = plan.windows[1].output[0]
         off[late] = [float((frames[at] - whole[at]).abs().mean()) for at in range(seam - 3, seam + 3)]
-    print(off)
     assert max(off[3]) < 0.5 * max(off[0]), off
