@@ -257,7 +257,7 @@ class Session:
     ) -> list[WindowRecord]:
         """Render the windows that are missing; their records. What stops it leaves a video of what there is."""
         inputs, plan = self._inputs, self._plan
-        recorder = Recorder(self.folder, inputs.video, self._keys, self._seeds)
+        recorder = Recorder(self.folder, inputs.video, self._keys, self._seeds, plan.fps)
         progress = RunProgress(plan, inputs.steps, first=start.window, expected_s=estimate.seconds)
         events = RunEvents(inputs.guider.model_patcher, progress, recorder.check)
         noise = WindowNoise(inputs.noise, self._seeds)

@@ -33,13 +33,17 @@ class Recorder:
         folder: of the run, which must be owned.
         video: codec and quality.
         keys, seeds: of all windows of the plan.
+        fps: frames per second.
     """
 
-    def __init__(self, folder: RunFolder, video: VideoFormat, keys: Sequence[str], seeds: Sequence[int]) -> None:
+    def __init__(
+        self, folder: RunFolder, video: VideoFormat, keys: Sequence[str], seeds: Sequence[int], fps: int
+    ) -> None:
         self._folder = folder
         self._video = video
         self._keys = keys
         self._seeds = seeds
+        self._fps = fps
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
         self.records: list[WindowRecord] = []
@@ -80,7 +84,7 @@ class Recorder:
         window = made.window.index + 1
         key = self._keys[made.window.index]
         segment = self._folder.segment_path(window, key)
-        write_segment(segment, pixels, self._video)
+        write_segment(segment, pixels, self._video, fps=self._fps)
         carry = self._folder.write_carry(window, key, {**made.carry, LAST_FRAME: made.last_frame})
         record = WindowRecord(
             window=window,

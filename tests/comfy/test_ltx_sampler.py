@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ from typing import Any
 
 import av
 import numpy as np
+import pytest
 import torch
 from comfy_runs import ltx_settings, make_ltx_family
 from ltx_chain import decoded
@@ -87,3 +89,149 @@ def test_late_latents_bring_the_whole_videos_decode(
         seam = plan.windows[1].output[0]
         off[late] = [float((frames[at] - whole[at]).abs().mean()) for at in range(seam - 3, seam + 3)]
     assert max(off[3]) < 0.5 * max(off[0]), off
+
+
+def small(ltx: SimpleNamespace, image: torch.Tensor, audio: Any, **changes: Any) -> dict[str, Any]:
+    """Four windows of 33 frames."""
+    return ltx_settings(ltx, image, audio=audio, codec="ffv1", **changes)
+
+
+def test_a_stopped_run_goes_on_to_the_same_frames(
+    ltx: SimpleNamespace,
+    portrait: torch.Tensor,
+    make_audio: MakeAudio,
+    output_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from longtalk.infinitetalk.host.ltx import LtxFamily
+
+    settings = small(ltx, portrait, make_audio(3.0), adain=0.3, overlap_mode="crossfade", return_images=True)
+    _, whole, report = run({**settings, "finished_runs": "video only"})
+    assert "in 4 windows" in report
+    shutil.rmtree(output_folder / "longtalk")
+
+    rendered_windows: list[int] = []
+    render = LtxFamily.render
+
+    def stop_at_third(self: Any, window: Any, carry: Any) -> Any:
+        if window.index == 2 and len(rendered_windows) == 2:
+            rendered_windows.append(-1)
+            raise RuntimeError("pulled the plug")
+        rendered_windows.append(window.index)
+        return render(self, window, carry)
+
+    monkeypatch.setattr(LtxFamily, "render", stop_at_third)
+    with pytest.raises(RuntimeError, match="plug"):
+        run(settings)
+    _, images, report = run(settings)
+    assert rendered_windows == [0, 1, -1, 2, 3]
+    assert "windows 1 to 2 were finished before and kept" in report
+    assert float((images - whole).abs().max()) < 0.003  # the kept ones come from 8-bit files
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"adain": 0.5},
+        {"overlap_mode": "crossfade"},
+        {"reanchor_seconds": 1.0},
+        {"img_compression": 0},
+        {"image_strength": 0.9},
+        {"fps": 24},
+        {"overlap_seconds": 1.0},
+        {"cfg": 2.0},
+    ],
+    ids=str,
+)
+def test_each_setting_makes_another_run(
+    ltx: SimpleNamespace, portrait: torch.Tensor, make_audio: MakeAudio, change: dict[str, Any]
+) -> None:
+    audio = make_audio(2.0)
+    path, before, _ = run(small(ltx, portrait, audio, return_images=True))
+    again, _, report = run(small(ltx, portrait, audio))
+    assert again == path
+    assert "nothing had to be made" in report
+    other, after, _ = run(small(ltx, portrait, audio, return_images=True, **change))
+    assert other.parent != path.parent
+    assert before.shape != after.shape or float((after - before).abs().max()) > 1e-3
+
+
+def test_out_of_memory_costs_time_only(
+    ltx: SimpleNamespace, portrait: torch.Tensor, make_audio: MakeAudio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import comfy.model_management
+
+    from longtalk.infinitetalk.host.ltx import LtxFamily
+
+    sample, failed = LtxFamily.sample, []
+
+    def short(self: Any, window: Any, carry: Any) -> Any:
+        if window.index == 1 and not failed:
+            failed.append(window.index)
+            raise comfy.model_management.OOM_EXCEPTION("out of memory, says the test")
+        return sample(self, window, carry)
+
+    monkeypatch.setattr(LtxFamily, "sample", short)
+    _, images, report = run(small(ltx, portrait, make_audio(2.0), return_images=True))
+    assert failed == [1]
+    assert "memory level 1" in report
+    assert images.shape[0] == 50
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"vae": None}, "LTX's video VAE"),
+        ({"audio_vae": None}, "LTX's audio VAE"),
+        ({"model": None}, "LTX-2"),
+        ({"positive": None}, "text encoder"),
+        ({"overlap_seconds": 2.0}, "overlap_seconds"),
+        ({"window_seconds": 0.2}, "window_seconds"),
+        ({"keyframes": "0:01: 0"}, "keyframe_images"),
+        ({"keyframes": "0:01 0"}, "line 1"),
+        ({"fps": 0}, "fps"),
+        ({"adain": 1.5}, "adain"),
+        ({"overlap_mode": "glue"}, "overlap_mode"),
+        ({"width": 8}, "32x32"),
+        ({"rerender_from": "9:1"}, "rerender_from"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_what_cannot_work_is_refused_with_words(
+    ltx: SimpleNamespace, portrait: torch.Tensor, make_audio: MakeAudio, change: dict[str, Any], words: str
+) -> None:
+    from longtalk.infinitetalk.errors import LongTalkError
+
+    with pytest.raises(LongTalkError) as caught:
+        run(small(ltx, portrait, make_audio(2.0), **change))
+    assert words in str(caught.value)
+
+
+def test_wan_and_ltx_are_not_mixed_up(
+    ltx: SimpleNamespace, parts: SimpleNamespace, portrait: torch.Tensor, make_audio: MakeAudio
+) -> None:
+    from longtalk.infinitetalk.errors import LongTalkError
+
+    for change in ({"model": parts.model}, {"vae": parts.vae}, {"audio_vae": parts.vae}):
+        with pytest.raises(LongTalkError):
+            run(small(ltx, portrait, make_audio(2.0), **change))
+
+
+def test_overlap_zero_starts_each_window_from_the_picture(
+    ltx: SimpleNamespace, portrait: torch.Tensor, make_audio: MakeAudio
+) -> None:
+    _, images, report = run(small(ltx, portrait, make_audio(3.0), overlap_seconds=0.0, return_images=True))
+    assert images.shape[0] == 75
+    assert "in 3 windows" in report
+    # The decoder looks ahead, so equal first latents do not make equal first frames.
+    first, last = ((images[at] - images[0]).abs().mean() for at in (33, 32))
+    assert first < 0.5 * last
+
+
+def test_keyframes_and_reanchoring_reach_the_report(
+    ltx: SimpleNamespace, portrait: torch.Tensor, make_audio: MakeAudio
+) -> None:
+    pictures = torch.cat([portrait, portrait.flip(1)])
+    changes = {"keyframe_images": pictures, "keyframes": "0:01: 1\n1.6: 0, 0.5", "reanchor_seconds": 0.8}
+    _, _, report = run(small(ltx, portrait, make_audio(2.0), **changes))
+    assert "4 keyframes" in report  # two of the user's, and the reference at 0.8 and 1.6 s
