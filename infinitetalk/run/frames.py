@@ -54,8 +54,11 @@ def video_frame(source: Any, seconds: float, start_s: float = 0.0, duration_s: f
         LongTalkError: a time past the end, or a file that cannot be read.
     """
     time = _exact(seconds)
-    if duration_s and time >= Fraction(duration_s):
-        raise _past_the_end(time, Fraction(duration_s), "the trimmed video")
+    kept = _exact(duration_s)
+    if kept and time >= kept:
+        raise _past_the_end(time, kept, "the trimmed video")
+    if kept:
+        time = max(Fraction(0), min(time, kept - 2 * SLACK_S))  # so that no frame after it is near enough
     try:
         with av.open(source) as container:
             if not container.streams.video:
