@@ -9,9 +9,11 @@ from typing import Any
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from ..errors import LongTalkError
 from ..values import check_number
+from .formats import SCALE_BACK_FLAGS
 
 TIME_MAX_S = 360_000.0
 """A hundred hours."""
@@ -108,8 +110,8 @@ def _end(frame: Any, stream: Any) -> Fraction:
 
 
 def _picture(frame: Any) -> np.ndarray:
-    turns = round(getattr(frame, "rotation", 0) / 90)
-    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns))
+    rgb = VideoReformatter().reformat(frame, format="rgb24", interpolation=SCALE_BACK_FLAGS).to_ndarray()
+    return np.ascontiguousarray(np.rot90(rgb, round(getattr(frame, "rotation", 0) / 90)))
 
 
 def _exact(seconds: float) -> Fraction:

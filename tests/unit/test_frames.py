@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+import subprocess
 from fractions import Fraction
 from pathlib import Path
 
 import av
+import imageio_ffmpeg
 import numpy as np
 import pytest
-from written_video import grainy, make_video, tone
+from written_video import decoded, grainy, make_video, tone
 
 from longtalk.infinitetalk.errors import LongTalkError
 from longtalk.infinitetalk.run import frames
@@ -110,18 +112,26 @@ def test_a_video_that_does_not_start_at_zero(long: Path, tmp_path: Path) -> None
         assert abs(float(video_frame(str(path), index / 25).mean()) - grey(index)) < 8
 
 
-def test_pictures_are_upright() -> None:
-    """A phone writes how the picture is to be turned; ComfyUI turns the array by the same number of quarters."""
-
-    class Turned:
-        rotation = -90
-
-        def to_ndarray(self, format: str) -> np.ndarray:
-            assert format == "rgb24"
-            return np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
-
-    assert frames._picture(Turned()).shape == (4, 2, 3)
-    assert np.array_equal(frames._picture(Turned()), np.rot90(Turned().to_ndarray("rgb24"), -1))
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_pictures_are_upright(tmp_path: Path, degrees: int) -> None:
+    """A phone writes how the picture is to be turned; the frame comes out as ffmpeg's own player shows it."""
+    still = tmp_path / "still.mp4"
+    with av.open(str(still), "w") as container:
+        stream = container.add_stream("h264", rate=25, options={"crf": "10"})
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        picture = np.zeros((64, 96, 3), np.uint8)
+        picture[:16, :32] = 255  # its upper left corner
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    turned = tmp_path / "turned.mp4"
+    program = imageio_ffmpeg.get_ffmpeg_exe()
+    command = [program, "-v", "error", "-display_rotation", str(degrees), "-i", still, "-c", "copy", turned]
+    subprocess.run(command, check=True)
+    height, width = (64, 96) if degrees == 180 else (96, 64)
+    [expected] = decoded(turned, width=width, height=height)
+    found = video_frame(str(turned), 0)
+    assert found.shape == (height, width, 3)
+    assert np.abs(found.astype(int) - expected).mean() < 2
 
 
 @pytest.mark.parametrize("content", [b"", b"no video", b"\0" * 5000])
