@@ -40,7 +40,7 @@ def loop_inputs() -> list[Any]:
             min=0.0,
             max=WINDOW_MAX_S,
             step=0.04,
-            tooltip="Length of a window, rounded up to 8n+1 frames. The model reaches 20 s; less needs less memory.",
+            tooltip="Length of a window, rounded down to 8n+1 frames. The model reaches 20 s; less needs less memory.",
         ),
         io.Float.Input(
             "overlap_seconds",
@@ -48,7 +48,7 @@ def loop_inputs() -> list[Any]:
             min=0.0,
             max=WINDOW_MAX_S,
             step=0.04,
-            tooltip="What each window takes over from the one before, rounded to whole latents. 3 where the face "
+            tooltip="What each window takes over from the one before, rounded down to whole latents. 3 where the face "
             "changes between windows.",
         ),
     ]

@@ -33,7 +33,7 @@ _RANGE_FULL = 2
 # Without them the chroma of a flat patch is off by up to one step; with them by half a step, the least possible.
 _SCALE_FLAGS = 4 | 0x4000 | 0x40000
 # The same on the way back, and SWS_FULL_CHR_H_INT.
-_SCALE_BACK_FLAGS = _SCALE_FLAGS | 0x2000
+SCALE_BACK_FLAGS = _SCALE_FLAGS | 0x2000
 
 _KEYFRAME_EVERY_S = 2
 # Frames by which x264 and x265 reorder with a pyramid of B-frames, and the most that H.264 and H.265 allow.
@@ -345,6 +345,6 @@ class FrameDecoder:
             src_colorspace=_MATRIX_BT709,
             src_color_range=_RANGE_LIMITED,
             dst_color_range=_RANGE_FULL,
-            interpolation=_SCALE_BACK_FLAGS,
+            interpolation=SCALE_BACK_FLAGS,
         )
         return shown.to_ndarray()

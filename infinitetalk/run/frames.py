@@ -9,9 +9,11 @@ from typing import Any
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from ..errors import LongTalkError
 from ..values import check_number
+from .formats import SCALE_BACK_FLAGS
 
 TIME_MAX_S = 360_000.0
 """A hundred hours."""
@@ -54,8 +56,11 @@ def video_frame(source: Any, seconds: float, start_s: float = 0.0, duration_s: f
         LongTalkError: a time past the end, or a file that cannot be read.
     """
     time = _exact(seconds)
-    if duration_s and time >= Fraction(duration_s):
-        raise _past_the_end(time, Fraction(duration_s), "the trimmed video")
+    kept = _exact(duration_s)
+    if kept and time >= kept:
+        raise _past_the_end(time, kept, "the trimmed video")
+    if kept:
+        time = max(Fraction(0), min(time, kept - 2 * SLACK_S))  # so that no frame after it is near enough
     try:
         with av.open(source) as container:
             if not container.streams.video:
@@ -105,8 +110,8 @@ def _end(frame: Any, stream: Any) -> Fraction:
 
 
 def _picture(frame: Any) -> np.ndarray:
-    turns = round(getattr(frame, "rotation", 0) / 90)
-    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns))
+    rgb = VideoReformatter().reformat(frame, format="rgb24", interpolation=SCALE_BACK_FLAGS).to_ndarray()
+    return np.ascontiguousarray(np.rot90(rgb, round(getattr(frame, "rotation", 0) / 90)))
 
 
 def _exact(seconds: float) -> Fraction:

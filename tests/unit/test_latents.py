@@ -1,0 +1,139 @@
+"""Latents of windows: taken, dropped and blended, always without what else the dictionary carries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from longtalk.infinitetalk.errors import LongTalkError
+from longtalk.infinitetalk.model.latents import Curve, context, crossfade, rising, trim, video_of
+
+
+def latent(frames: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> dict[str, Any]:
+    samples = torch.randn(1, 4, frames, 2, 3, generator=torch.Generator().manual_seed(seed)).to(dtype)
+    return {"samples": samples, "noise_mask": torch.zeros(1, 1, frames, 1, 1), "batch_index": [0], "type": "audio"}
+
+
+@given(st.integers(1, 20), st.integers(0, 20))
+def test_context_and_trim_take_a_window_apart(frames: int, count: int) -> None:
+    whole = latent(frames)
+    kept = whole["samples"].clone()
+    for part, count_taken, expected in (
+        (context, count, kept[:, :, frames - count :] if 1 <= count <= frames else None),
+        (trim, count, kept[:, :, count:] if count < frames else None),
+    ):
+        if expected is None:
+            with pytest.raises(LongTalkError, match=rf"latents: expected .* as there are {frames}, got {count}"):
+                part(whole, count_taken)
+            continue
+        taken = part(whole, count_taken)
+        assert set(taken) == {"samples"}
+        assert torch.equal(taken["samples"], expected)
+        taken["samples"].zero_()  # a copy: the next node may write into it
+        assert torch.equal(whole["samples"], kept)
+
+
+class Nested:
+    """As ComfyUI's NestedTensor: several streams that answer for the first."""
+
+    is_nested = True
+
+    def __init__(self, *streams: torch.Tensor) -> None:
+        self.streams = list(streams)
+
+    def unbind(self) -> list[torch.Tensor]:
+        return self.streams
+
+
+def test_of_a_joint_latent_the_video_is_taken() -> None:
+    video, audio = latent(5)["samples"], torch.zeros(1, 8, 40, 16)
+    masks = Nested(torch.zeros(1, 1, 5, 1, 1), torch.zeros(1, 1, 1, 1))
+    joint = {"samples": Nested(video, audio), "noise_mask": masks}
+    assert torch.equal(context(joint, 2)["samples"], video[:, :, -2:])
+    assert set(trim(joint, 2)) == {"samples"}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        None,
+        torch.zeros(1, 4, 5, 2, 2),
+        {},
+        {"samples": None},
+        {"samples": torch.zeros(1, 4, 8, 8)},
+        {"samples": torch.zeros(1, 4, 0, 2, 2)},
+        {"samples": Nested()},
+        {"samples": torch.zeros(1, 4, 5, 2, 2).to_sparse()},
+    ],
+)
+def test_what_is_no_video_latent(wrong: object) -> None:
+    with pytest.raises(LongTalkError, match="expected video latents"):
+        video_of(wrong)
+
+
+@pytest.mark.parametrize("count", [-1, 1.0, None, True])
+def test_counts_are_whole(count: object) -> None:
+    with pytest.raises(LongTalkError, match="latents"):
+        trim(latent(5), count)  # type: ignore[arg-type]
+
+
+@given(st.integers(1, 40), st.sampled_from(Curve))
+def test_shares_rise_between_nothing_and_all_and_mirror(count: int, curve: Curve) -> None:
+    second = rising(count, curve)
+    assert second.shape == (count,)
+    assert ((second > 0) & (second < 1)).all()
+    assert (second.diff() > 0).all()
+    assert torch.allclose(second + second.flip(0), torch.ones(count), atol=1e-6)  # backwards it is the first's share
+
+
+def test_the_raised_cosine_is_softer_at_its_ends() -> None:
+    cosine, linear = rising(7, "cosine"), rising(7, "linear")
+    assert torch.allclose(linear, torch.arange(1, 8) / 8)
+    assert (cosine[:3] < linear[:3]).all()
+    assert (cosine[4:] > linear[4:]).all()
+    assert cosine[3] == linear[3] == 0.5
+
+
+@pytest.mark.parametrize("curve", list(Curve))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("count", [0, 1, 3, 7])
+def test_equal_overlaps_stay_exactly_what_they_are(count: int, dtype: torch.dtype, curve: Curve) -> None:
+    whole = latent(20, dtype=dtype)["samples"]
+    first, second = {"samples": whole[:, :, :12]}, {"samples": whole[:, :, 12 - count :]}
+    joined = crossfade(first, second, count, curve)
+    assert torch.equal(joined["samples"], whole)
+    assert joined["samples"].dtype == dtype
+
+
+@pytest.mark.parametrize("curve", list(Curve))
+def test_a_blend_is_the_weighted_sum(curve: Curve) -> None:
+    first, second = latent(9, 1), latent(8, 2)
+    joined = crossfade(first, second, 4, curve)
+    assert set(joined) == {"samples"}
+    samples = joined["samples"]
+    assert samples.shape[2] == 13
+    assert torch.equal(samples[:, :, :5], first["samples"][:, :, :5])
+    assert torch.equal(samples[:, :, 9:], second["samples"][:, :, 4:])
+    for place, share in enumerate(rising(4, curve).tolist()):
+        expected = (1 - share) * first["samples"][:, :, 5 + place] + share * second["samples"][:, :, place]
+        assert torch.allclose(samples[:, :, 5 + place], expected, atol=1e-6)
+
+
+def test_the_first_decides_the_kind() -> None:
+    joined = crossfade(latent(5, dtype=torch.float16), latent(5), 2)
+    assert joined["samples"].dtype == torch.float16
+
+
+def test_what_does_not_fit() -> None:
+    with pytest.raises(LongTalkError, match=r"0 to 3, as there are 3, got 4"):
+        crossfade(latent(9), latent(3), 4)
+    with pytest.raises(LongTalkError, match="second: expected latents of the same batch"):
+        crossfade(latent(5), {"samples": torch.zeros(1, 4, 5, 2, 4)}, 2)
+    with pytest.raises(LongTalkError, match="second: expected video latents"):
+        crossfade(latent(5), None, 2)
+    with pytest.raises(LongTalkError, match="curve"):
+        crossfade(latent(5), latent(5), 2, "cubic")
