@@ -135,6 +135,16 @@ def time_text(seconds: Fraction) -> str:
     return f"{hours}{clock}:{rest // 100:02d}.{rest % 100:02d}"
 
 
+def words_without_subject(entries: Sequence[Entry]) -> list[str]:
+    """What tells the entries apart: their texts without the subject, where all have the same and more to say."""
+    texts = [entry.text for entry in entries]
+    rests = [_SUBJECT_END.split(text, maxsplit=1)[1:] for text in texts]
+    alike = len({_subject(text) for text in texts}) == 1
+    if len(entries) > 1 and alike and all(rest and rest[0].strip() for rest in rests):
+        return [rest[0].strip() for rest in rests]
+    return texts
+
+
 # ---------------------------------------------------------------- lines
 
 
