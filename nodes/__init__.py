@@ -13,6 +13,7 @@ from .conditioning import FOLDER, LongTalkLoadConditioning, LongTalkSaveConditio
 from .patch import LongTalkLoadPatch
 from .plan import LongTalkPlan
 from .sampler import LongTalkGuider, LongTalkSampler, LongTalkSamplerAdvanced
+from .schedule import LongTalkPromptSchedule
 from .speech import LongTalkEncodeSpeech, LongTalkSpeakers
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ NODES: list[type[io.ComfyNode]] = [
     LongTalkSaveConditioning,
     LongTalkLoadConditioning,
     LongTalkAttention,
+    LongTalkPromptSchedule,
 ]
 
 

@@ -17,6 +17,7 @@ from ..run.fingerprint import fingerprint, weights_fingerprint
 from ..run.formats import VideoFormat
 from ..run.run_folder import FORMAT, NAME_LENGTH
 from .packed_linear import PackedLinear
+from .schedule import POSITIVE, WindowPrompts
 
 #: Entries of a conditioning that ComfyUI makes anew each time it converts one.
 _VOLATILE = ("uuid", "model_conds")
@@ -45,8 +46,12 @@ def identity_parts(
     sigmas: torch.Tensor,
     audio_scale: float,
     attention: Precision | None,
+    prompts: WindowPrompts | None = None,
 ) -> dict[str, str]:
-    """Digests by name; the names are for a person who asks why a run did not go on."""
+    """Digests by name; the names are for a person who asks why a run did not go on.
+
+    With ``prompts`` the windows' own ones count instead of the guider's positive, which no window sees.
+    """
     patcher = guider.model_patcher
     guidance = {
         name: value
@@ -80,6 +85,9 @@ def identity_parts(
     }
     for name, entries in guider.original_conds.items():
         values[name] = [{key: item for key, item in entry.items() if key not in _VOLATILE} for entry in entries]
+    if prompts is not None:
+        del values[POSITIVE]
+        values["prompt schedule"] = prompts.identity(lambda conditioning: fingerprint(conditioning, _stand_in))
     return {name: fingerprint(value, _stand_in) for name, value in values.items()}
 
 

@@ -16,6 +16,7 @@ import torch
 from ..errors import LongTalkError
 from ..plan.estimate import Estimate, longest, tokens_of
 from ..plan.report import plan_report
+from ..plan.schedule import windows_of
 from ..plan.windows import FPS
 from ..run.checks import look_of
 from ..run.files import DamagedFileError
@@ -38,6 +39,7 @@ from .identity import identity_of, identity_parts
 from .memory import free_everything, is_out_of_memory, twice
 from .noise import WindowNoise, base_seed
 from .preflight import preflight
+from .schedule import window_prompts
 from .wan import WanFamily, fit_image, fits
 
 if TYPE_CHECKING:
@@ -130,6 +132,8 @@ class Session:
         self._began = time.perf_counter()
         self._waited_s = 0.0
         self._attention: list[str] = []
+        schedule = inputs.schedule
+        self._prompts = window_prompts(schedule, *windows_of(inputs.plan)) if schedule is not None else None
         self._parts = identity_parts(
             plan=inputs.plan,
             size=self._size,
@@ -146,6 +150,7 @@ class Session:
             sigmas=inputs.sigmas,
             audio_scale=inputs.audio_scale,
             attention=inputs.attention,
+            prompts=self._prompts,
         )
         self.folder = RunFolder(root, identity_of(self._parts), inputs.video.suffix)
         windows = len(self._plan.windows)
@@ -366,6 +371,7 @@ class Session:
             audio_scale=inputs.audio_scale,
             events=events,
             attention=inputs.attention,
+            prompts=self._prompts,
         )
 
     def _leave_partial(self, before: Sequence[WindowRecord], recorder: Recorder) -> str:
@@ -426,7 +432,8 @@ class Session:
             lines.append(f"saved as {video.path} (Save Video writes mp4, which cannot hold {inputs.video.codec})")
         lines += [f"note: {note}" for note in self._notes]
         table = windows_report(self._plan, records, kept, whole=whole) if records else plan_report(self._plan)
-        return "\n".join([*lines, "", table, *("\n" + text for text in self._attention)])
+        prompts = [self._prompts.report(whole=whole)] if self._prompts else []
+        return "\n".join([*lines, "", table, *("\n" + text for text in (*prompts, *self._attention))])
 
     def _disk_use(self) -> str:
         root = self.folder.path.parent

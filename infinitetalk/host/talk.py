@@ -26,11 +26,13 @@ from .checks import (
     check_noise,
     check_sampler,
     check_sigmas,
+    check_text,
     check_vae,
     snapped_size,
 )
 from .memory import twice
 from .patch import check_patch
+from .schedule import EncodedSchedule, check_schedule
 from .session import Result, Session
 
 log = logging.getLogger(__name__)
@@ -48,7 +50,8 @@ class Inputs:
     ``speech`` is called once, when everything else has been checked; ``plan`` must be made for its speakers' frames.
     ``rerender_from`` is read by :func:`~..run.seeds.parse_rerender`; ``start_over`` forgets what an earlier run of the
     same inputs made; without ``keep_windows`` only the video is left of a finished run. ``attention`` is the class of
-    attention kernels, None for ComfyUI's own choice.
+    attention kernels, None for ComfyUI's own choice. ``schedule`` gives each window its own prompt in place of the
+    guider's positive.
     """
 
     plan: Plan
@@ -71,6 +74,7 @@ class Inputs:
     rerender_from: str = ""
     keep_windows: bool = True
     attention: Precision | None = Precision.EXACT
+    schedule: EncodedSchedule | None = None
 
 
 def runs_root() -> Path:
@@ -93,6 +97,7 @@ def _checked(inputs: Inputs) -> Inputs:
     check_sampler(inputs.sampler)
     check_number(inputs.audio_scale, "audio_scale", -SCALE_MAX, SCALE_MAX)
     check_flag(inputs.return_images, "return_images")
+    check_schedule(inputs.schedule, check_text)
     parse_rerender(inputs.rerender_from, len(inputs.plan.windows))
     return replace(inputs, sigmas=check_sigmas(inputs.sigmas))
 

@@ -26,6 +26,7 @@ from .events import RunEvents
 from .guider import needs_silence
 from .memory import KeepMoreFree, free_everything, is_out_of_memory
 from .noise import WindowNoise
+from .schedule import POSITIVE, WindowPrompts
 from .vae import ClipVae
 
 #: What the frames behind the reference are filled with: zero after the VAE's normalisation.
@@ -83,6 +84,7 @@ class WanFamily:
         audio_scale: strength of the audio cross-attention; 0 leaves the patch out altogether.
         attention: class of attention kernels, see :class:`~.attention.MeasuredAttention`; None leaves the choice to
             ComfyUI. A node's own attention on the model stays in any case.
+        prompts: each window's own prompt, instead of the guider's positive; None leaves that.
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class WanFamily:
         events: RunEvents,
         attention: Precision | None = None,
         names: Sequence[str] = (),
+        prompts: WindowPrompts | None = None,
     ) -> None:
         self._vae = ClipVae(vae)
         self._features = features
@@ -150,6 +153,7 @@ class WanFamily:
         self._guider.model_patcher = model
         self._guider.model_options = model.model_options
         self._conds = guider.original_conds
+        self._prompts = prompts
         self._clip_vision = clip_vision
 
     def render(self, window: Window, carry: Carry) -> Rendered:
@@ -204,7 +208,7 @@ class WanFamily:
         pinned = carry[MOTION] if carry else self._reference[:, :, :1]
         self._pinned.latents = self._model.model.process_latent_in(pinned)
         self._set_audio(window)
-        self._set_reference(window)
+        self._set_conds(window)
 
         width, height = self._size
         empty = torch.zeros(
@@ -230,16 +234,19 @@ class WanFamily:
         heard = audio_context(projection, self._features, *window.audio, device=self._model.load_device)
         self._audio.heard = heard.to(self._dtype)
 
-    def _set_reference(self, window: Window) -> None:
-        """Give every conditioning the reference image: latents, mask (0 = given) and CLIP vision."""
+    def _set_conds(self, window: Window) -> None:
+        """The window's prompts, each with the reference image: latents, mask (0 = given) and CLIP vision."""
         reference = self._reference[:, :, : window.latents]
         mask = torch.ones((1, 1, *reference.shape[2:]), device=reference.device, dtype=reference.dtype)
         mask[:, :, :1] = 0.0
         given = {"concat_latent_image": reference, "concat_mask": mask}
         if self._clip_vision is not None:
             given["clip_vision_output"] = self._clip_vision
+        conds = dict(self._conds)
+        if self._prompts is not None:
+            conds[POSITIVE] = self._prompts.conds(window.index)
         self._guider.original_conds = {
-            name: [{**entry, **given} for entry in entries] for name, entries in self._conds.items()
+            name: [{**entry, **given} for entry in entries] for name, entries in conds.items()
         }
 
     def _encode_reference(self, image: torch.Tensor, frames: int) -> torch.Tensor:

@@ -134,6 +134,16 @@ def schedule_report(resolved: Resolved, *, whole: bool = False) -> str:
     return "\n".join([head, *lines, *notes_text(resolved.notes)])
 
 
+def entries_report(schedule: Schedule) -> str:
+    """The schedule before any window is known: each entry with its time, then the notes. Plain text."""
+    lines = [
+        f"  {time_text(each.start)} - {'end' if each.end is None else time_text(each.end)}: {each.label(12)}"
+        for each in schedule.entries
+    ]
+    head = f"{len(schedule.entries)} in the schedule, {len(schedule.texts)} different"
+    return "\n".join([f"Prompts: {head}", *lines, *notes_text(schedule.notes)])
+
+
 def notes_text(notes: Sequence[Note]) -> list[str]:
     """A line for each note, ready for a report."""
     return [f"note: schedule, {note}" for note in notes]

@@ -31,6 +31,7 @@ NODES = {
     "LongTalkSaveConditioning",
     "LongTalkLoadConditioning",
     "LongTalkAttention",
+    "LongTalkPromptSchedule",
 }
 
 
