@@ -18,13 +18,13 @@ from .common import CATEGORY, SpeakersType, speakers_from, to_image, window_inpu
 PICTURE_RATE_HZ = 8000
 
 
-def prompts_from(text: str, plan: Plan) -> Resolved | None:
+def prompts_from(text: str | None, plan: Plan) -> Resolved | None:
     """A schedule laid over the plan's windows; None for an empty text.
 
     Raises:
         LongTalkError: a schedule that cannot be read.
     """
-    if isinstance(text, str) and not text.strip():
+    if text is None or (isinstance(text, str) and not text.strip()):
         return None
     return resolve_schedule(parse_schedule(text), *windows_of(plan))
 
