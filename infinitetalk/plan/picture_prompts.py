@@ -19,6 +19,9 @@ PROMPTS: tuple[Colour, ...] = ((245, 239, 160), (236, 208, 224), (170, 220, 203)
 _MAIN_WEIGHT = 0.9
 """From this share on a prompt is written into its stretch; the rest is a line of another colour."""
 
+_MOST_LETTERS = 500
+"""More letters than any stretch has room for; Pillow refuses to measure a text of a million."""
+
 _NARROWEST_TEXT = 4
 """Letters of a prompt that are worth drawing; with less room only the line's number is."""
 
@@ -68,7 +71,8 @@ def _draw_shares(canvas: Canvas, weights: Weights, left: int, right: int, top: i
 def _that_fits(canvas: Canvas, line: str, words: str, room: float) -> str:
     """The line's number and as many letters of its words as there is room for; the number alone; or nothing."""
     whole = f"{line}: {words}"
-    if canvas.text_width(whole) <= room:
+    words = words[:_MOST_LETTERS]
+    if len(whole) < _MOST_LETTERS and canvas.text_width(whole) <= room:
         return whole
     letters = _longest(canvas, line, words, room)
     if letters >= _NARROWEST_TEXT:

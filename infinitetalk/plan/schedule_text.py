@@ -61,9 +61,9 @@ class Entry:
     text: str
 
     def label(self, words: int = 6) -> str:
-        """The line's number and its first words."""
-        first = self.text.split()
-        return f"line {self.line}: {' '.join(first[:words])}" + (" ..." if len(first) > words else "")
+        """The line's number and its first words, up to 12 letters for each."""
+        begin = " ".join(self.text[: 12 * words].split(" ")[:words])
+        return f"line {self.line}: {begin}" + (" ..." if len(begin) < len(self.text) else "")
 
 
 @dataclass(frozen=True)

@@ -430,6 +430,13 @@ def test_the_rest_of_the_picture_stays_as_it_is() -> None:
     assert (with_prompts[top + added :] == without[top:]).all()
 
 
+def test_a_prompt_without_end_is_shortened(text_boxes: list[tuple[str, tuple[float, ...]]]) -> None:
+    plan = plan_windows(500)
+    prompts = resolve_schedule(parse_schedule("0: " + "x" * 2_000_000), *windows_of(plan))
+    check_texts(text_boxes, draw_plan(plan, [hum(500)], RATE, prompts=prompts))
+    assert any(text.startswith("1: xxx") and text.endswith("x...") for text, _ in text_boxes)
+
+
 def test_mixed_prompts_share_the_height() -> None:
     plan = plan_windows(500)
     starts, total = windows_of(plan)

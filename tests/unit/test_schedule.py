@@ -449,6 +449,18 @@ def test_the_report_tells_every_window_its_prompt() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("one two three four five six", "line 1: one two three four five six"),
+        ("one two three four five six seven", "line 1: one two three four five six ..."),
+        ("y" * 1000, f"line 1: {'y' * 72} ..."),
+    ],
+)
+def test_a_label_is_short(text: str, label: str) -> None:
+    assert parse_schedule(text).entries[0].label() == label
+
+
 def test_a_long_table_is_shortened_unless_asked_for_whole() -> None:
     text = "\n".join(f"{10 * k}: a {k}" for k in range(100))
     resolved = resolve_schedule(parse_schedule(text), [10 * k for k in range(100)], 1000)
