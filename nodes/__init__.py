@@ -24,6 +24,7 @@ from .ltx_parts import (
 from .patch import LongTalkLoadPatch
 from .plan import LongTalkPlan
 from .sampler import LongTalkGuider, LongTalkSampler, LongTalkSamplerAdvanced
+from .schedule import LongTalkPromptSchedule
 from .speech import LongTalkEncodeSpeech, LongTalkSpeakers
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ NODES: list[type[io.ComfyNode]] = [
     LongTalkKeyframes,
     LongTalkFrameAt,
     LongTalkPurgeVRAM,
+    LongTalkPromptSchedule,
 ]
 
 

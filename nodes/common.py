@@ -20,6 +20,7 @@ CATEGORY = "LongTalk"
 
 SpeakersType = io.Custom("LONGTALK_SPEAKERS")
 SpeechType = io.Custom("LONGTALK_SPEECH")
+ScheduleType = io.Custom("LONGTALK_SCHEDULE")
 
 
 def window_inputs() -> list[Any]:

@@ -29,6 +29,7 @@ from .sampler import (
     run_inputs,
     run_settings,
     sampler_outputs,
+    schedule_input,
     soundtrack_from,
 )
 
@@ -190,6 +191,7 @@ class LongTalkLTXSampler(io.ComfyNode):
                 ),
                 *run_inputs(),
                 attention_input(),
+                schedule_input(),
             ],
             outputs=sampler_outputs(),
         )
@@ -233,6 +235,7 @@ class LongTalkLTXSampler(io.ComfyNode):
         rerender_from: str = "",
         finished_runs: str = KEEP_CHOICES[0],
         attention: str = ATTENTION_CHOICES[0],
+        schedule: Any = None,
     ) -> io.NodeOutput:
         check_choice(overlap_mode, "overlap_mode", OVERLAP_CHOICES)
         check_choice(sampler_name, "sampler_name", comfy.samplers.KSampler.SAMPLERS)
@@ -273,6 +276,7 @@ class LongTalkLTXSampler(io.ComfyNode):
                 video=VideoFormat(codec, crf),
                 return_images=return_images,
                 attention=attention_from(attention),
+                schedule=schedule,
                 **run_settings(resume, rerender_from, finished_runs),
             )
         )

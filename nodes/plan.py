@@ -9,11 +9,24 @@ from comfy_api.latest import io, ui
 from ..audio.tracks import mono
 from ..infinitetalk.plan.picture import draw_plan
 from ..infinitetalk.plan.report import plan_report
-from ..infinitetalk.plan.windows import plan_windows
+from ..infinitetalk.plan.schedule import Resolved, resolve_schedule, schedule_report, windows_of
+from ..infinitetalk.plan.schedule_text import parse_schedule
+from ..infinitetalk.plan.windows import Plan, plan_windows
 from .common import CATEGORY, SpeakersType, speakers_from, to_image, window_inputs
 
 #: Enough for a waveform a few thousand pixels wide.
 PICTURE_RATE_HZ = 8000
+
+
+def prompts_from(text: str | None, plan: Plan) -> Resolved | None:
+    """A schedule laid over the plan's windows; None for an empty text.
+
+    Raises:
+        LongTalkError: a schedule that cannot be read.
+    """
+    if text is None or (isinstance(text, str) and not text.strip()):
+        return None
+    return resolve_schedule(parse_schedule(text), *windows_of(plan))
 
 
 class LongTalkPlan(io.ComfyNode):
@@ -29,6 +42,14 @@ class LongTalkPlan(io.ComfyNode):
                 *window_inputs(),
                 io.Audio.Input("audio", optional=True, tooltip="The speech, for one speaker."),
                 SpeakersType.Input("speakers", optional=True, tooltip="Instead of audio, for several speakers."),
+                io.String.Input(
+                    "schedule_text",
+                    default="",
+                    multiline=True,
+                    optional=True,
+                    tooltip="The text of Prompt Schedule (LongTalk): the picture then shows which window has which "
+                    "prompt, snapped to the windows, and the report tells what moved. Empty: no schedule.",
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="picture"),
@@ -41,14 +62,21 @@ class LongTalkPlan(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, window_frames: int, motion_frames: int, plan_mode: str, audio: Any = None, speakers: Any = None
+        cls,
+        window_frames: int,
+        motion_frames: int,
+        plan_mode: str,
+        audio: Any = None,
+        speakers: Any = None,
+        schedule_text: str = "",
     ) -> io.NodeOutput:
         speakers = speakers_from(audio, speakers)
         plan = plan_windows(speakers.frames, window_frames, motion_frames, plan_mode)
         tracks = speakers.arrangement.tracks
         waveforms = [mono(track, PICTURE_RATE_HZ).numpy() for track in tracks]
         labels = [track.name for track in tracks] if len(tracks) > 1 else None
-        picture = to_image(draw_plan(plan, waveforms, PICTURE_RATE_HZ, labels=labels))
-        report = plan_report(plan)
+        prompts = prompts_from(schedule_text, plan)
+        picture = to_image(draw_plan(plan, waveforms, PICTURE_RATE_HZ, labels=labels, prompts=prompts))
+        report = plan_report(plan) + (f"\n\n{schedule_report(prompts)}" if prompts else "")
         shown = {**ui.PreviewImage(picture, cls=cls).as_dict(), **ui.PreviewText(report).as_dict()}
         return io.NodeOutput(picture, report, plan.frames, len(plan.windows), ui=shown)

@@ -23,7 +23,7 @@ from ..infinitetalk.run.formats import CODECS, VideoFormat
 from ..infinitetalk.run.seeds import SEED_LIMIT
 from ..infinitetalk.speech import Speech
 from ..infinitetalk.values import check_choice, check_whole
-from .common import CATEGORY, SpeakersType, SpeechType, output_of, speakers_from, window_inputs
+from .common import CATEGORY, ScheduleType, SpeakersType, SpeechType, output_of, speakers_from, window_inputs
 from .speech import feature_input
 
 ATTENTION_CHOICES = (*(each.value for each in Precision), "as ComfyUI")
@@ -158,6 +158,15 @@ def attention_input() -> Any:
     )
 
 
+def schedule_input() -> Any:
+    return ScheduleType.Input(
+        "schedule",
+        optional=True,
+        tooltip="Prompts that change over time, from Prompt Schedule (LongTalk). They replace 'positive', which stays "
+        "connected but is not used.",
+    )
+
+
 def attention_from(attention: str) -> Precision | None:
     """The class of kernels that a choice means; None for ComfyUI's own.
 
@@ -246,6 +255,7 @@ class LongTalkSampler(io.ComfyNode):
                 *optional_inputs(),
                 *run_inputs(),
                 attention_input(),
+                schedule_input(),
             ],
             outputs=sampler_outputs(),
         )
@@ -284,6 +294,7 @@ class LongTalkSampler(io.ComfyNode):
         rerender_from: str = "",
         finished_runs: str = KEEP_CHOICES[0],
         attention: str = ATTENTION_CHOICES[0],
+        schedule: Any = None,
     ) -> io.NodeOutput:
         guider = make_guider(model, positive, negative, cfg, audio_cfg)
         speakers = speakers_from(audio, speakers)
@@ -292,9 +303,9 @@ class LongTalkSampler(io.ComfyNode):
         check_choice(scheduler, "scheduler", comfy.samplers.KSampler.SCHEDULERS)
         steps = check_whole(steps, "steps", 1, STEPS_MAX)
         seed = check_whole(seed, "seed", 0, SEED_LIMIT - 1)
-        schedule = comfy.samplers.KSampler(
+        sigmas = comfy.samplers.KSampler(
             model, steps=steps, device=model.load_device, sampler=sampler_name, scheduler=scheduler
-        )
+        ).sigmas
         result = talk(
             Inputs(
                 plan=plan_windows(speakers.frames, window_frames, motion_frames, plan_mode),
@@ -305,7 +316,7 @@ class LongTalkSampler(io.ComfyNode):
                 speech=lambda: encode_speech(audio_encoder, speakers, features),
                 noise=SeedNoise(seed),
                 sampler=comfy.samplers.sampler_object(sampler_name),
-                sigmas=schedule.sigmas,
+                sigmas=sigmas,
                 width=width,
                 height=height,
                 clip_vision=clip_vision_output,
@@ -314,6 +325,7 @@ class LongTalkSampler(io.ComfyNode):
                 video=VideoFormat(codec, crf),
                 return_images=return_images,
                 attention=attention_from(attention),
+                schedule=schedule,
                 **run_settings(resume, rerender_from, finished_runs),
             )
         )
@@ -351,6 +363,7 @@ class LongTalkSamplerAdvanced(io.ComfyNode):
                 *optional_inputs(),
                 *run_inputs(),
                 attention_input(),
+                schedule_input(),
             ],
             outputs=sampler_outputs(),
         )
@@ -386,6 +399,7 @@ class LongTalkSamplerAdvanced(io.ComfyNode):
         rerender_from: str = "",
         finished_runs: str = KEEP_CHOICES[0],
         attention: str = ATTENTION_CHOICES[0],
+        schedule: Any = None,
     ) -> io.NodeOutput:
         if guider is None:
             guider = make_guider(model, positive, negative, cfg, audio_cfg)
@@ -416,6 +430,7 @@ class LongTalkSamplerAdvanced(io.ComfyNode):
                 video=VideoFormat(codec, crf),
                 return_images=return_images,
                 attention=attention_from(attention),
+                schedule=schedule,
                 **run_settings(resume, rerender_from, finished_runs),
             )
         )

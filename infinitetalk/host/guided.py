@@ -18,6 +18,7 @@ from .attention import OVERRIDE, MeasuredAttention, has_override, set_attention
 from .events import RunEvents
 from .memory import KeepMoreFree, free_everything, is_out_of_memory
 from .noise import WindowNoise
+from .schedule import POSITIVE, WindowPrompts
 from .vae import ClipVae
 
 KEY = "longtalk"
@@ -46,6 +47,7 @@ class GuidedFamily:
         events: of the run.
         attention: class of attention kernels, see :class:`~.attention.MeasuredAttention`; None leaves the choice to
             ComfyUI. A node's own attention on the model stays in any case.
+        prompts: each window's own prompt, instead of the guider's positive; None leaves that.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class GuidedFamily:
         sigmas: torch.Tensor,
         events: RunEvents,
         attention: Precision | None,
+        prompts: WindowPrompts | None,
     ) -> None:
         self._vae = vae
         self._noise = noise
@@ -78,6 +81,7 @@ class GuidedFamily:
         self._guider.model_patcher = model
         self._guider.model_options = model.model_options
         self._conds = guider.original_conds
+        self._prompts = prompts
 
     def fall_back(self, fallbacks: Fallbacks) -> None:
         """Use less memory or PyTorch's attention from now on, see :class:`~..run.loop.Family`."""
@@ -113,10 +117,13 @@ class GuidedFamily:
     def _override(self) -> Any:
         return self._model.model_options["transformer_options"].get(OVERRIDE)
 
-    def _give(self, given: dict[str, Any]) -> None:
-        """Add the same entries to every conditioning of the run's own guider."""
+    def _give(self, window: Window, given: dict[str, Any]) -> None:
+        """Give the run's own guider the window's prompts, each with the same entries added."""
+        conds = dict(self._conds)
+        if self._prompts is not None:
+            conds[POSITIVE] = self._prompts.conds(window.index)
         self._guider.original_conds = {
-            name: [{**entry, **given} for entry in entries] for name, entries in self._conds.items()
+            name: [{**entry, **given} for entry in entries] for name, entries in conds.items()
         }
 
     def _denoise(self, window: Window, noise: Any, latents: Any, mask: Any = None) -> Any:

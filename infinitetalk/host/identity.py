@@ -17,6 +17,7 @@ from ..run.fingerprint import fingerprint, weights_fingerprint
 from ..run.formats import VideoFormat
 from ..run.run_folder import FORMAT, NAME_LENGTH
 from .packed_linear import PackedLinear
+from .schedule import POSITIVE, WindowPrompts
 
 #: Entries of a conditioning that ComfyUI makes anew each time it converts one.
 _VOLATILE = ("uuid", "model_conds")
@@ -41,11 +42,13 @@ def common_parts(
     sampler: Any,
     sigmas: torch.Tensor,
     attention: Precision | None,
+    prompts: WindowPrompts | None = None,
     **others: Any,
 ) -> dict[str, str]:
     """Digests by name: what decides any family's run, and ``others``, in whose names an underscore reads as a space.
 
-    The names are for a person who asks why a run did not go on.
+    The names are for a person who asks why a run did not go on. With ``prompts`` the windows' own ones count instead of
+    the guider's positive, which no window sees.
     """
     patcher = guider.model_patcher
     guidance = {
@@ -73,6 +76,9 @@ def common_parts(
     }
     for name, entries in guider.original_conds.items():
         values[name] = [{key: item for key, item in entry.items() if key not in _VOLATILE} for entry in entries]
+    if prompts is not None:
+        del values[POSITIVE]
+        values["prompt schedule"] = prompts.identity(lambda conditioning: fingerprint(conditioning, _stand_in))
     return {name: fingerprint(value, _stand_in) for name, value in values.items()}
 
 

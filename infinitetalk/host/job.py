@@ -11,6 +11,7 @@ import torch
 
 from ...audio.tracks import Track
 from ..plan.estimate import Estimate
+from ..plan.schedule import windows_of
 from ..plan.windows import Plan
 from ..run.formats import VideoFormat
 from ..run.loop import Carry, Family
@@ -19,6 +20,7 @@ from ..run.soundtrack import Soundtrack
 from ..values import check_flag
 from .events import RunEvents
 from .noise import WindowNoise
+from .schedule import EncodedSchedule, WindowPrompts, window_prompts
 
 RESUME_CHOICES = ("auto", "start over")
 KEEP_CHOICES = ("keep", "video only")
@@ -37,6 +39,7 @@ class RunInputs:
         start_over: forget what an earlier run of the same inputs made.
         rerender_from: read by :func:`~..run.seeds.parse_rerender`.
         keep_windows: without it only the video is left of a finished run.
+        schedule: gives each window its own prompt in place of the guider's positive.
     """
 
     plan: Plan
@@ -52,6 +55,7 @@ class RunInputs:
     start_over: bool = False
     rerender_from: str = ""
     keep_windows: bool = True
+    schedule: EncodedSchedule | None = None
 
     @property
     def steps(self) -> int:
@@ -76,6 +80,11 @@ class Job(Protocol):
     @property
     def size(self) -> tuple[int, int]:
         """Width and height of the video."""
+        ...
+
+    @property
+    def prompts(self) -> WindowPrompts | None:
+        """Each window's prompt, where a schedule gives them."""
         ...
 
     @property
@@ -125,6 +134,13 @@ def check_run(inputs: RunInputs) -> None:
     """
     check_flag(inputs.return_images, "return_images")
     parse_rerender(inputs.rerender_from, len(inputs.plan.windows))
+
+
+def prompts_of(inputs: RunInputs) -> WindowPrompts | None:
+    """What the schedule gives each window; None without one."""
+    if inputs.schedule is None:
+        return None
+    return window_prompts(inputs.schedule, *windows_of(inputs.plan))
 
 
 def sound_of(track: Track, plan: Plan, notes: list[str]) -> Soundtrack:

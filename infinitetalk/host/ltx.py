@@ -22,6 +22,7 @@ from .events import RunEvents
 from .guided import GuidedFamily, fit_image
 from .ltx_sound import encode_sound
 from .noise import WindowNoise
+from .schedule import WindowPrompts
 from .vae import ClipVae
 
 LTX_CHANNELS = 128
@@ -118,6 +119,7 @@ class LtxFamily(GuidedFamily):
         events: RunEvents,
         options: LtxOptions,
         attention: Precision | None = None,
+        prompts: WindowPrompts | None = None,
     ) -> None:
         super().__init__(
             guider=guider,
@@ -127,6 +129,7 @@ class LtxFamily(GuidedFamily):
             sigmas=sigmas,
             events=events,
             attention=attention,
+            prompts=prompts,
         )
         self._plan = plan
         self._audio_vae = audio_vae
@@ -225,10 +228,11 @@ class LtxFamily(GuidedFamily):
         # Both always: guides of another latent that a conditioning brings along would be looked for in this one.
         places = conditioning[0][1].get("keyframe_idxs")
         self._give(
+            window,
             {
                 "frame_rate": float(self._plan.fps),
                 "keyframe_idxs": places,
                 "guide_attention_entries": entries or None,
-            }
+            },
         )
         return video, mask

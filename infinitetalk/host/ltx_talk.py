@@ -24,11 +24,12 @@ from .events import RunEvents
 from .guided import fit_image
 from .guider import forwards_of
 from .identity import ltx_parts
-from .job import RunInputs, check_run, sound_of
+from .job import RunInputs, check_run, prompts_of, sound_of
 from .ltx import Guide, LtxFamily, LtxOptions, fits_ltx
-from .ltx_checks import check_audio_vae, check_keyframes, check_ltx_guider, check_ltx_vae
+from .ltx_checks import check_audio_vae, check_keyframes, check_ltx_guider, check_ltx_text, check_ltx_vae
 from .noise import WindowNoise
 from .preflight import preflight
+from .schedule import WindowPrompts, check_schedule
 from .session import Result, make
 
 _SIZES = "832x448, 448x832, 1280x704 or 704x1280"
@@ -77,6 +78,7 @@ def _checked(inputs: LtxInputs) -> LtxInputs:
     check_number(options.compression, "img_compression", 0, 100)
     check_flag(options.blend, "overlap_mode")
     check_number(inputs.reanchor_s, "reanchor_seconds", 0.0, 86400.0)
+    check_schedule(inputs.schedule, check_ltx_text)
     check_run(inputs)
     image = check_image(inputs.image)
     return replace(inputs, image=image, sigmas=check_sigmas(inputs.sigmas), guides=_all_guides(inputs, image))
@@ -146,11 +148,13 @@ class LtxJob:
         inputs: checked.
         size: multiples of 32.
         sound: what the video plays.
+        prompts: of each window, where there is a schedule.
     """
 
     inputs: LtxInputs
     size: tuple[int, int]
     sound: Soundtrack
+    prompts: WindowPrompts | None
 
     def picture(self) -> torch.Tensor:
         return fit_image(self.inputs.image, *self.size)
@@ -173,6 +177,7 @@ class LtxJob:
             sampler=inputs.sampler,
             sigmas=inputs.sigmas,
             attention=inputs.attention,
+            prompts=self.prompts,
         )
 
     def fits(self, carry: Carry) -> bool:
@@ -234,6 +239,7 @@ class LtxJob:
             events=events,
             options=inputs.options,
             attention=inputs.attention,
+            prompts=self.prompts,
         )
 
 
@@ -253,4 +259,4 @@ def ltx_talk(inputs: LtxInputs) -> Result:
     width, height, notice = snapped_size(inputs.width, inputs.height, LTX_GRID.side, _SIZES)
     notes = [notice] if notice else []
     sound = sound_of(inputs.soundtrack or inputs.track, inputs.plan, notes)
-    return make(LtxJob(inputs, (width, height), sound), notes)
+    return make(LtxJob(inputs, (width, height), sound, prompts_of(inputs)), notes)

@@ -344,7 +344,8 @@ class Session:
             lines.append(f"saved as {video.path} (Save Video writes mp4, which cannot hold {inputs.video.codec})")
         lines += [f"note: {note}" for note in self._notes]
         table = windows_report(self._plan, records, kept, whole=whole) if records else plan_report(self._plan)
-        return "\n".join([*lines, "", table, *("\n" + text for text in self._attention)])
+        prompts = [self._job.prompts.report(whole=whole)] if self._job.prompts else []
+        return "\n".join([*lines, "", table, *("\n" + text for text in (*prompts, *self._attention))])
 
     def _disk_use(self) -> str:
         root = self.folder.path.parent

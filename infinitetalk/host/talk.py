@@ -23,6 +23,7 @@ from .checks import (
     check_noise,
     check_sampler,
     check_sigmas,
+    check_text,
     check_vae,
     snapped_size,
 )
@@ -30,11 +31,12 @@ from .events import RunEvents
 from .guided import fit_image
 from .guider import forwards_of
 from .identity import wan_parts
-from .job import RunInputs, check_run, sound_of
+from .job import RunInputs, check_run, prompts_of, sound_of
 from .memory import twice
 from .noise import WindowNoise
 from .patch import check_patch
 from .preflight import preflight
+from .schedule import WindowPrompts, check_schedule
 from .session import Result, make
 from .wan import WanFamily, fits
 
@@ -75,6 +77,7 @@ def _checked(inputs: Inputs) -> Inputs:
     check_noise(inputs.noise)
     check_sampler(inputs.sampler)
     check_number(inputs.audio_scale, "audio_scale", -SCALE_MAX, SCALE_MAX)
+    check_schedule(inputs.schedule, check_text)
     check_run(inputs)
     return replace(inputs, sigmas=check_sigmas(inputs.sigmas))
 
@@ -88,6 +91,7 @@ class WanJob:
         size: multiples of 16.
         image: checked reference.
         speech, sound: what the model hears, and what the video plays.
+        prompts: of each window, where there is a schedule.
     """
 
     inputs: Inputs
@@ -95,6 +99,7 @@ class WanJob:
     image: torch.Tensor
     speech: Speech
     sound: Soundtrack
+    prompts: WindowPrompts | None
 
     def picture(self) -> torch.Tensor:
         return fit_image(self.image, *self.size)
@@ -117,6 +122,7 @@ class WanJob:
             sigmas=inputs.sigmas,
             audio_scale=inputs.audio_scale,
             attention=inputs.attention,
+            prompts=self.prompts,
         )
 
     def fits(self, carry: Carry) -> bool:
@@ -168,6 +174,7 @@ class WanJob:
             audio_scale=inputs.audio_scale,
             events=events,
             attention=inputs.attention,
+            prompts=self.prompts,
         )
 
 
@@ -183,4 +190,5 @@ def talk(inputs: Inputs) -> Result:
     speech = twice("the speech features", inputs.speech)
     notes = [*speech.notes, *([notice] if notice else [])]
     sound = sound_of(inputs.soundtrack or speech.speakers.arrangement.mix, inputs.plan, notes)
-    return make(WanJob(inputs, (width, height), check_image(inputs.image), speech, sound), notes)
+    image = check_image(inputs.image)
+    return make(WanJob(inputs, (width, height), image, speech, sound, prompts_of(inputs)), notes)

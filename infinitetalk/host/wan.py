@@ -21,6 +21,7 @@ from .events import RunEvents
 from .guided import KEY, GuidedFamily, fit_image
 from .guider import needs_silence
 from .noise import WindowNoise
+from .schedule import WindowPrompts
 from .vae import ClipVae
 
 #: What the frames behind the reference are filled with: zero after the VAE's normalisation.
@@ -65,6 +66,7 @@ class WanFamily(GuidedFamily):
         audio_scale: strength of the audio cross-attention; 0 leaves the patch out altogether.
         attention: class of attention kernels, see :class:`~.attention.MeasuredAttention`; None leaves the choice to
             ComfyUI. A node's own attention on the model stays in any case.
+        prompts: each window's own prompt, instead of the guider's positive; None leaves that.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class WanFamily(GuidedFamily):
         events: RunEvents,
         attention: Precision | None = None,
         names: Sequence[str] = (),
+        prompts: WindowPrompts | None = None,
     ) -> None:
         super().__init__(
             guider=guider,
@@ -96,6 +99,7 @@ class WanFamily(GuidedFamily):
             sigmas=sigmas,
             events=events,
             attention=attention,
+            prompts=prompts,
         )
         self._features = features
         self._patch = model_patch
@@ -144,7 +148,7 @@ class WanFamily(GuidedFamily):
         pinned = carry[MOTION] if carry else self._reference[:, :, :1]
         self._pinned.latents = self._model.model.process_latent_in(pinned)
         self._set_audio(window)
-        self._set_reference(window)
+        self._set_conds(window)
 
         width, height = self._size
         empty = torch.zeros(
@@ -163,15 +167,15 @@ class WanFamily(GuidedFamily):
         heard = audio_context(projection, self._features, *window.audio, device=self._model.load_device)
         self._audio.heard = heard.to(self._dtype)
 
-    def _set_reference(self, window: Window) -> None:
-        """Give every conditioning the reference image: latents, mask (0 = given) and CLIP vision."""
+    def _set_conds(self, window: Window) -> None:
+        """The window's prompts, each with the reference image: latents, mask (0 = given) and CLIP vision."""
         reference = self._reference[:, :, : window.latents]
         mask = torch.ones((1, 1, *reference.shape[2:]), device=reference.device, dtype=reference.dtype)
         mask[:, :, :1] = 0.0
         given = {"concat_latent_image": reference, "concat_mask": mask}
         if self._clip_vision is not None:
             given["clip_vision_output"] = self._clip_vision
-        self._give(given)
+        self._give(window, given)
 
     def _encode_reference(self, image: torch.Tensor, frames: int) -> torch.Tensor:
         """Latents of the reference followed by grey, for the longest window's ``frames``.

@@ -16,17 +16,16 @@ import numpy as np
 from ..errors import LongTalkError
 from .picture_canvas import FAINT, PAPER, TITLE, Canvas, Colour
 from .picture_layout import BASE_WIDTH, Bar, lay_out, ticks
+from .picture_prompts import draw_prompts
+from .picture_waves import LEFT_OUT, draw_waves
 from .report import clock, count
+from .schedule import Resolved
 from .windows import Plan, Window
 
-GRID: Colour = (222, 222, 222)
-SEAM: Colour = (160, 160, 160)
 NEW: Colour = (86, 180, 233)  # sky blue
 NEW_PALE: Colour = (176, 219, 245)  # every other group of windows in a long plan
 PINNED: Colour = (230, 159, 0)  # orange
 CUT: Colour = (213, 94, 0)  # vermillion
-LEFT_OUT: Colour = (200, 200, 200)
-SPEAKERS: tuple[Colour, ...] = ((0, 114, 178), (0, 158, 115), (204, 121, 167), (0, 0, 0))
 
 MIN_WIDTH, MAX_WIDTH = 400, 8000
 
@@ -40,6 +39,7 @@ def draw_plan(
     *,
     width: int = BASE_WIDTH,
     labels: Sequence[str] | None = None,
+    prompts: Resolved | None = None,
 ) -> np.ndarray:
     """Draw a plan over its speech.
 
@@ -50,46 +50,29 @@ def draw_plan(
         rate_hz: their sample rate.
         width: pixels, 400 to 8000; everything scales with it.
         labels: a name per speaker.
+        prompts: a schedule laid over these windows; drawn as a strip between the time axis and the windows.
 
     Returns:
         uint8 [H, W, 3], RGB. The same input gives the same picture.
 
     Raises:
         LongTalkError: a waveform is not [N] of real numbers; the rate is below 1 Hz; labels and waveforms differ
-            in number; the width is out of range.
+            in number; the width is out of range; the prompts are those of another number of windows.
     """
     tracks = [np.asarray(waveform) for waveform in waveforms]
     names = list(labels) if labels is not None else _default_labels(len(tracks))
     _check(tracks, rate_hz, width, names)
-    canvas = Canvas(lay_out(plan, len(tracks), width))
+    canvas = Canvas(lay_out(plan, len(tracks), width, prompts=prompts is not None))
     _draw_title(canvas, plan)
-    _draw_waves(canvas, plan, tracks, rate_hz, names)
-    _draw_axis(canvas, plan)
+    marks = ticks(canvas.layout, plan.fps)
+    draw_waves(canvas, plan, tracks, rate_hz, names, [x for x, _ in marks])
+    _draw_axis(canvas, marks)
+    if prompts is not None:
+        draw_prompts(canvas, plan, prompts)
     _draw_overview(canvas, plan)
     _draw_bars(canvas, plan)
     _draw_legend(canvas, plan)
     return canvas.finish()
-
-
-def envelope(samples: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Lowest sample, highest sample and RMS in each [edges[i], edges[i+1]), without copying the samples.
-
-    edges: int [C+1], ascending. A chunk without a sample takes the one at its start. Chunks that begin past the
-    last sample are dropped, so float64 [3, C or fewer] comes back. NaN and infinite samples count as 0.
-    """
-    starts = edges[:-1][edges[:-1] < len(samples)]
-    if not len(starts):
-        return np.zeros((3, 0))
-    heard = samples[: max(int(edges[len(starts)]), int(starts[-1]) + 1)]
-    chunks = [slice(start, max(end, start + 1)) for start, end in itertools.pairwise([*starts.tolist(), len(heard)])]
-    found = np.empty((3, len(chunks)))
-    with np.errstate(invalid="ignore"):  # what NaN and infinity spoil is mended below
-        found[0], found[1] = np.minimum.reduceat(heard, starts), np.maximum.reduceat(heard, starts)
-        found[2] = [_rms(heard[chunk].astype(np.float64)) for chunk in chunks]
-    for column in np.flatnonzero(~np.isfinite(found).all(axis=0)):
-        clean = np.nan_to_num(heard[chunks[column]].astype(np.float64), posinf=0.0, neginf=0.0)
-        found[:, column] = clean.min(), clean.max(), _rms(clean)
-    return found
 
 
 def _draw_title(canvas: Canvas, plan: Plan) -> None:
@@ -107,42 +90,10 @@ def _draw_title(canvas: Canvas, plan: Plan) -> None:
     canvas.text(px(24), px(72), "   |   ".join(details), FAINT)
 
 
-def _draw_waves(canvas: Canvas, plan: Plan, tracks: Sequence[np.ndarray], rate_hz: int, names: Sequence[str]) -> None:
-    """A row per speaker, over the seams of the video (in a long plan: the ticks) and the audio left out.
-
-    The extremes are drawn pale, the RMS in full colour: over an hour the extremes alone would be a solid block.
-    """
-    layout, strip, px = canvas.layout, canvas.layout.strip, canvas.px
-    columns = strip.right - strip.left
-    samples_per_column = (strip.end - strip.start) * rate_hz / plan.fps / columns
-    edges = np.floor(np.arange(columns + 1) * samples_per_column).astype(np.int64)
-    envelopes = [envelope(track, edges) for track in tracks]
-    peak = max((float(np.abs(found).max(initial=0.0)) for found in envelopes), default=0.0) or 1.0
-    if layout.overview is None:
-        guides, grey = [strip.x(window.output[0]) for window in plan.windows[1:]], SEAM
-    else:
-        guides, grey = [x for x, _ in ticks(layout, plan.fps)], GRID
-    for speaker, ((top, bottom), found) in enumerate(zip(layout.waves, envelopes, strict=True)):
-        canvas.hatch(strip.x(plan.frames), top, strip.x(plan.requested_frames), bottom, LEFT_OUT)
-        for x in guides:
-            canvas.box(x, top, x + px(2), bottom, grey)
-        middle, half = (top + bottom) / 2, (bottom - top) / 2 - px(1)
-        rows = np.arange(top, bottom)[:, None] + 0.5
-        low, high, rms = found / peak * half
-        # where a column holds a sample or two, reach for its neighbour, so that the line does not break up
-        low[1:], high[1:] = np.minimum(low[1:], high[:-1]), np.maximum(high[1:], low[:-1])
-        columns_heard = slice(strip.left, strip.left + found.shape[1])
-        colour = SPEAKERS[speaker % len(SPEAKERS)]
-        for under, over, shade in ((low, high, _pale(colour)), (np.maximum(low, -rms), np.minimum(high, rms), colour)):
-            inked = (rows > middle - over - px(1)) & (rows < middle - under + px(1))
-            canvas.pixels[top:bottom, columns_heard][inked] = shade
-        canvas.row_label(middle, names[speaker])
-
-
-def _draw_axis(canvas: Canvas, plan: Plan) -> None:
+def _draw_axis(canvas: Canvas, marks: Sequence[tuple[int, str]]) -> None:
     strip, top, px = canvas.layout.strip, canvas.layout.axis_top, canvas.px
     canvas.box(strip.left, top, strip.right, top + px(2), FAINT)
-    for x, text in ticks(canvas.layout, plan.fps):
+    for x, text in marks:
         canvas.box(x, top + px(2), x + px(2), top + px(10), FAINT)
         canvas.text(x, top + px(14), text, FAINT, anchor="ma")
     canvas.row_label(top + px(30), "time", FAINT)
@@ -296,15 +247,6 @@ def _draw_legend(canvas: Canvas, plan: Plan) -> None:
         entry(f"cut: {count(plan.surplus_frames, 'frame')} past the end", CUT, crossed=True)
     if left_out:
         entry(f"left out: {count(left_out, 'frame')} of the audio", LEFT_OUT)
-
-
-def _rms(samples: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(np.square(samples))))  # not np.dot: its threads cost more than the sum
-
-
-def _pale(colour: Colour) -> Colour:
-    red, green, blue = (255 - (255 - part) * 2 // 5 for part in colour)
-    return red, green, blue
 
 
 def _default_labels(speakers: int) -> list[str]:

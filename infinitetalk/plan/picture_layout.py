@@ -16,6 +16,7 @@ BASE_WIDTH = 1600
 """Sizes are given in pixels at this width and scale with the picture."""
 
 _TICK_SECONDS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)
+_PROMPTS_HEIGHT = 56
 _BAR_HEIGHT = 72
 _BAR_GAP = 8
 _STAIRCASE_HEIGHT = 480  # bars get lower where windows overlap so deeply that they need many rows
@@ -60,6 +61,8 @@ class Layout:
     waves: tuple[tuple[int, int], ...]
     """Rows of each waveform."""
     axis_top: int
+    prompts: tuple[int, int] | None
+    """Rows of the strip of prompts, where a schedule is drawn."""
     bars: tuple[Bar, ...]
     """Every window of a short plan; the enlarged ones of a long plan."""
     overview: tuple[int, int] | None
@@ -76,7 +79,7 @@ def scaled(size: float, width: int) -> int:
     return max(1, round(size * width / BASE_WIDTH))
 
 
-def lay_out(plan: Plan, speakers: int, width: int = BASE_WIDTH) -> Layout:
+def lay_out(plan: Plan, speakers: int, width: int = BASE_WIDTH, *, prompts: bool = False) -> Layout:
     """Place the parts of the picture for a plan and a number of waveforms."""
     unit = width / BASE_WIDTH
     # aligned_down leaves audio out past its last window; the timeline shows it
@@ -87,6 +90,9 @@ def lay_out(plan: Plan, speakers: int, width: int = BASE_WIDTH) -> Layout:
     waves = tuple((top, top + wave_height) for top in range(y, y + speakers * wave_step, wave_step))
     axis_top = y + speakers * wave_step
     y = axis_top + scaled(64, width)
+    strip_of_prompts = (y, y + scaled(_PROMPTS_HEIGHT, width)) if prompts else None
+    if strip_of_prompts is not None:
+        y = strip_of_prompts[1] + scaled(16, width)
     if len(plan.windows) <= STAIRCASE_WINDOWS:
         overview = None
         bars = tuple(_staircase(plan.windows, strip, y, unit))
@@ -95,7 +101,9 @@ def lay_out(plan: Plan, speakers: int, width: int = BASE_WIDTH) -> Layout:
         overview = (y, y + scaled(56, width))
         bars = tuple(_enlarged(plan, strip, y + scaled(168, width), unit))
         legend_top = max(bar.bottom for bar in bars) + scaled(82, width)
-    return Layout(width, legend_top + scaled(52, width), strip, waves, axis_top, bars, overview, legend_top)
+    return Layout(
+        width, legend_top + scaled(52, width), strip, waves, axis_top, strip_of_prompts, bars, overview, legend_top
+    )
 
 
 def ticks(layout: Layout, fps: int) -> list[tuple[int, str]]:

@@ -10,6 +10,7 @@ from dataclasses import asdict
 import numpy as np
 import torch
 
+from ..plan.windows import FPS
 from .formats import VideoFormat
 from .loop import MadeWindow
 from .run_folder import RunFolder
@@ -37,7 +38,7 @@ class Recorder:
     """
 
     def __init__(
-        self, folder: RunFolder, video: VideoFormat, keys: Sequence[str], seeds: Sequence[int], fps: int
+        self, folder: RunFolder, video: VideoFormat, keys: Sequence[str], seeds: Sequence[int], fps: int = FPS
     ) -> None:
         self._folder = folder
         self._video = video

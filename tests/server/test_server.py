@@ -41,6 +41,7 @@ NODES = {
     "LongTalkKeyframes",
     "LongTalkFrameAt",
     "LongTalkPurgeVRAM",
+    "LongTalkPromptSchedule",
 }
 
 

@@ -68,6 +68,7 @@ def make_family(
     audio_scale: float = 1.0,
     guider: Any = None,
     sigmas: torch.Tensor | None = None,
+    prompts: Any = None,
 ) -> tuple[Any, Any]:
     """``(family, plan)``"""
     import comfy.samplers
@@ -102,6 +103,7 @@ def make_family(
         sigmas=sigmas,
         audio_scale=audio_scale,
         events=RunEvents(model, RunProgress(plan, sigmas.numel() - 1)),
+        prompts=prompts,
     )
     return family, plan
 

@@ -15,6 +15,7 @@ PLAN: Field = {
     "motion_frames": values.MOTION,
     "plan_mode": values.WORDS,
     "speakers": values.ANYTHING,
+    "schedule_text": values.either(values.WORDS, values.ANYTHING),
 }
 
 SPEAKERS: Field = {
@@ -67,6 +68,7 @@ PICTURE: Field = {
     "resume": values.WORDS,
     "rerender_from": values.RERENDER,
     "finished_runs": values.WORDS,
+    "schedule": values.ANYTHING,
 }
 
 SAMPLER: Field = {

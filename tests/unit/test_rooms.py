@@ -48,7 +48,7 @@ def test_pure_rooms_never_name_comfyui(root: Path, folder: str) -> None:
 
 
 def test_the_plan_needs_no_torch(root: Path) -> None:
-    for name in ("windows", "report"):
+    for name in ("windows", "report", "schedule", "schedule_text"):
         assert not imported(root / "infinitetalk" / "plan" / f"{name}.py") & {"torch", "numpy"}
 
 
