@@ -225,7 +225,7 @@ def test_overlap_zero_starts_each_window_from_the_picture(
     assert "in 3 windows" in report
     # The decoder looks ahead, so equal first latents do not make equal first frames.
     first, last = ((images[at] - images[0]).abs().mean() for at in (33, 32))
-    assert first < 0.5 * last
+    assert first < 0.75 * last
 
 
 def test_keyframes_and_reanchoring_reach_the_report(
