@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import LongTalkError
-from ..plan.windows import FPS
 from ..run.chains import check_file
 from ..run.files import DamagedFileError, atomic, disk_errors
 from ..run.join import WrittenVideo, join
@@ -90,7 +89,7 @@ def _join_windows(run: Overview, target: Path) -> tuple[WrittenVideo, int, list[
     if damage:
         notes.append(f"the sound is left out: {damage}")
         sound = None
-    return join(target, segments, sound, about.video, fps=FPS), len(segments), notes
+    return join(target, segments, sound, about.video, fps=about.fps), len(segments), notes
 
 
 def _check_target(run: Overview, target: Path, force: bool) -> None:

@@ -36,6 +36,7 @@ class Moment:
         seed: that a ``rerender_from`` would have to name to get the same window; None when it is not there.
         rerender_from: what makes it again, with a placeholder for the new seed.
         note: what else to know, "" for nothing.
+        fps: of the video.
     """
 
     second: float
@@ -44,10 +45,12 @@ class Moment:
     seed: int | None
     rerender_from: str
     note: str
+    fps: int
 
     def text(self) -> Iterator[str]:
         start, end = self.frames
-        yield f"second {self.second:g} is in window {self.window} ({clock(start)} - {clock(end)}); to make it again:"
+        times = f"{clock(start, self.fps)} - {clock(end, self.fps)}"
+        yield f"second {self.second:g} is in window {self.window} ({times}); to make it again:"
         yield f"rerender_from: {self.rerender_from}"
         other = "a number" if self.seed is None else f"a number other than {self.seed}"
         yield f"Put {other} in the place of {_PLACEHOLDER}; window {self.window} and all after it are made again."
@@ -69,7 +72,7 @@ def moment(run: Overview, second: float) -> Moment:
             actual=str(run.problem),
             action="Queue the same workflow again; it writes the manifest anew",
         )
-    length_s = about.frames / FPS
+    length_s = about.frames / about.fps
     if not 0 <= second < length_s:
         raise LongTalkError(
             "second",
@@ -77,7 +80,7 @@ def moment(run: Overview, second: float) -> Moment:
             actual=f"{second:g}",
             action="Take the second from the player's clock",
         )
-    frame = math.floor(second * FPS + _FLOAT_SLACK_FRAMES)
+    frame = math.floor(second * about.fps + _FLOAT_SLACK_FRAMES)
     window = next(number for number, end in enumerate(about.ends, start=1) if frame < end)
     chain = run.windows.current
     before = [entry for entry in rerender_entries(chain, about.seed) if entry[0] < window]
@@ -97,6 +100,7 @@ def moment(run: Overview, second: float) -> Moment:
         seed=seed,
         rerender_from=", ".join([*(f"{number}:{base}" for number, base in before), f"{window}:{_PLACEHOLDER}"]),
         note=note,
+        fps=about.fps,
     )
 
 
@@ -125,7 +129,8 @@ def lines(run: Overview) -> Iterator[str]:
     if about:
         made = f"{about.width}x{about.height}, {about.codec} crf {about.crf}"
         yield f"made {about.created}: {made}, seed {about.seed}, {count(about.steps, 'step')}"
-        yield f"{clock(about.frames)} ({count(about.frames, 'frame')} at {FPS} fps), windows: {run.windows_text}"
+        frames = f"{count(about.frames, 'frame')} at {about.fps} fps"
+        yield f"{clock(about.frames, about.fps)} ({frames}), windows: {run.windows_text}"
     yield f"folder {run.folder.path}: {megabytes(run.bytes)}"
     yield ""
     rows = [["files", "", "disk"], *([use.kind, str(use.files), megabytes(use.bytes)] for use in run.use)]
@@ -160,11 +165,12 @@ def _shared(chain: Chain, other: Chain) -> int:
 def _window_table(run: Overview, chain: Chain) -> Iterator[str]:
     heading = ["window", "time", "seed", "took", "drift", "seam", ""]
     rows = [heading]
+    fps = run.about.fps if run.about else FPS
     for looked in _looks(run, chain):
         rows.append(
             [
                 str(looked["window"]),
-                f"{clock(looked['start'])} - {clock(looked['end'])}",
+                f"{clock(looked['start'], fps)} - {clock(looked['end'], fps)}",
                 str(looked["seed"]),
                 f"{looked['render_s']:.1f} s",
                 "-" if looked["drift"] is None else f"{looked['drift']:.1f}",

@@ -11,7 +11,6 @@ from typing import Any
 
 from ..errors import LongTalkError
 from ..plan.report import clock
-from ..plan.windows import FPS
 from ..run.chains import Windows, read_windows, require_file, shown_key
 from ..run.files import PART_SUFFIX, DamagedFileError, read_json
 from ..run.formats import CODECS, VideoFormat
@@ -25,6 +24,7 @@ NOT_A_RUN = "not a run"
 UNREADABLE = "cannot be read"
 
 _SIZE_LIMIT = 1 << 16
+_FPS_LIMIT = 1001
 _SUFFIXES = tuple(dict.fromkeys(VideoFormat(codec).suffix for codec in CODECS))
 _VIDEO = rf"({'|'.join(map(re.escape, _SUFFIXES))})"
 #: What each file of a run is for, by its name; in the order in which a person is told.
@@ -51,6 +51,7 @@ class About:
     height: int
     codec: str
     crf: int
+    fps: int
     frames: int
     seed: int
     steps: int
@@ -66,6 +67,7 @@ class About:
             "width": _whole(content, "width", 1, _SIZE_LIMIT),
             "height": _whole(content, "height", 1, _SIZE_LIMIT),
             "crf": _whole(content, "crf", 1, 52),
+            "fps": _whole(content, "fps", 1, _FPS_LIMIT),
             "frames": _whole(content, "frames", 1, FRAMES_LIMIT),
             "seed": _whole(content, "seed", 0, 1 << 64),
             "steps": _whole(content, "steps", 1, 1 << 31),
@@ -73,8 +75,6 @@ class About:
         created, codec, ends = content.get("created"), content.get("codec"), content.get("ends")
         if not isinstance(created, str) or not isinstance(codec, str) or codec not in CODECS:
             raise DamagedFileError("the manifest has no codec that LongTalk knows, or no date")
-        if _whole(content, "fps", 1, FRAMES_LIMIT) != FPS:
-            raise DamagedFileError(f"the manifest has another frame rate than {FPS}")
         if not isinstance(ends, list) or not ends or any(type(end) is not int for end in ends):
             raise DamagedFileError("the manifest does not say where the windows end")
         if ends[-1] != numbers["frames"] or any(a >= b for a, b in zip([0, *ends], ends, strict=False)):
@@ -144,7 +144,7 @@ class Overview:
 
     @property
     def length(self) -> str:
-        return clock(self.about.frames) if self.about else "-"
+        return clock(self.about.frames, self.about.fps) if self.about else "-"
 
     @property
     def windows_text(self) -> str:
@@ -168,7 +168,7 @@ class Overview:
             "height": about and about.height,
             "codec": about and about.codec,
             "crf": about and about.crf,
-            "fps": about and FPS,
+            "fps": about and about.fps,
             "frames": about and about.frames,
             "seed": about and about.seed,
             "steps": about and about.steps,
