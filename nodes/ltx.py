@@ -192,6 +192,13 @@ class LongTalkLTXSampler(io.ComfyNode):
                 *run_inputs(),
                 attention_input(),
                 schedule_input(),
+                io.String.Input(
+                    "retake",
+                    default="",
+                    optional=True,
+                    tooltip="Make a stretch again with a new seed and leave everything else: 0:40-0:45: 7; several "
+                    "separated by commas. Empty: as first made.",
+                ),
             ],
             outputs=sampler_outputs(),
         )
@@ -236,6 +243,7 @@ class LongTalkLTXSampler(io.ComfyNode):
         finished_runs: str = KEEP_CHOICES[0],
         attention: str = ATTENTION_CHOICES[0],
         schedule: Any = None,
+        retake: str = "",
     ) -> io.NodeOutput:
         check_choice(overlap_mode, "overlap_mode", OVERLAP_CHOICES)
         check_choice(sampler_name, "sampler_name", comfy.samplers.KSampler.SAMPLERS)
@@ -277,6 +285,7 @@ class LongTalkLTXSampler(io.ComfyNode):
                 return_images=return_images,
                 attention=attention_from(attention),
                 schedule=schedule,
+                retake=retake,
                 **run_settings(resume, rerender_from, finished_runs),
             )
         )

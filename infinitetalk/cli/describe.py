@@ -105,11 +105,14 @@ def moment(run: Overview, second: float) -> Moment:
 
 
 def rerender_entries(chain: Chain, base: int) -> list[tuple[int, int]]:
-    """The pairs of ``rerender_from`` that gave a chain its seeds: :func:`~..run.seeds.window_seeds` backwards."""
+    """The pairs of ``rerender_from`` that gave a chain its seeds: :func:`~..run.seeds.window_seeds` backwards.
+
+    Retaken windows have seeds of their own and change nothing after them.
+    """
     entries = []
     for index, record in enumerate(chain):
         own = (record.seed - index) % SEED_LIMIT
-        if own != base:
+        if own != base and not record.retake:
             base = own
             entries.append((index + 1, base))
     return entries

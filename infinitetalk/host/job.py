@@ -15,6 +15,7 @@ from ..plan.schedule import windows_of
 from ..plan.windows import Plan
 from ..run.formats import VideoFormat
 from ..run.loop import Carry, Family
+from ..run.retakes import parse_retakes
 from ..run.seeds import parse_rerender
 from ..run.soundtrack import Soundtrack
 from ..values import check_flag
@@ -38,6 +39,7 @@ class RunInputs:
         return_images: collect all frames in memory.
         start_over: forget what an earlier run of the same inputs made.
         rerender_from: read by :func:`~..run.seeds.parse_rerender`.
+        retake: read by :func:`~..run.retakes.parse_retakes`; only for a family that is a :class:`~..run.loop.Retaker`.
         keep_windows: without it only the video is left of a finished run.
         schedule: gives each window its own prompt in place of the guider's positive.
     """
@@ -54,6 +56,7 @@ class RunInputs:
     return_images: bool = False
     start_over: bool = False
     rerender_from: str = ""
+    retake: str = ""
     keep_windows: bool = True
     schedule: EncodedSchedule | None = None
 
@@ -134,6 +137,7 @@ def check_run(inputs: RunInputs) -> None:
     """
     check_flag(inputs.return_images, "return_images")
     parse_rerender(inputs.rerender_from, len(inputs.plan.windows))
+    parse_retakes(inputs.retake, inputs.plan)
 
 
 def prompts_of(inputs: RunInputs) -> WindowPrompts | None:

@@ -148,8 +148,15 @@ class LtxFamily(GuidedFamily):
 
         What the next window continues from are this one's last latents, exactly as it will be pinned to.
         """
+        return self._render(window, carry, None)
+
+    def render_until(self, window: Window, carry: Carry, until: Carry) -> Rendered:
+        """As :meth:`render`, with the last latents pinned as well, see :class:`~..run.loop.Retaker`."""
+        return self._render(window, carry, until[OVERLAP])
+
+    def _render(self, window: Window, carry: Carry, end: torch.Tensor | None) -> Rendered:
         self._events.start_window(window)
-        latents = self.sample(window, carry)
+        latents = self.sample(window, carry, end)
         frames = self._vae.decode(latents)
         after: Carry = {}
         if window != self._last:
@@ -161,8 +168,12 @@ class LtxFamily(GuidedFamily):
         self._events.end_window(window)
         return Rendered(latents, frames, after)
 
-    def sample(self, window: Window, carry: Carry) -> torch.Tensor:
-        """The window's latents ``[1, 128, window.latents, h, w]``, its pinned ones exactly as they went in."""
+    def sample(self, window: Window, carry: Carry, end: torch.Tensor | None = None) -> torch.Tensor:
+        """The window's latents ``[1, 128, window.latents, h, w]``, its pinned ones exactly as they went in.
+
+        Args:
+            end: ``[1, 128, f, h, w]`` that the window ends with.
+        """
         goes_on = bool(carry) and window.pinned > 0
         given = carry[OVERLAP] if goes_on else self._reference
         held = given.shape[2]
@@ -178,6 +189,10 @@ class LtxFamily(GuidedFamily):
         rising = raised_cosine(late)
         if late:
             mask[:, :, held - late : held] = rising.to(mask).view(1, 1, -1, 1, 1)
+        tail = 0 if end is None else end.shape[2]
+        if end is not None:
+            video[:, :, window.latents - tail :] = end.to(video)
+            mask[:, :, window.latents - tail :] = 0.0
         video, mask = self._add_guides(window, video, mask)
 
         sound = encode_sound(self._audio_vae, self._track, window, self._plan.fps).to(video)
@@ -192,10 +207,10 @@ class LtxFamily(GuidedFamily):
         parts = [video[:, :, :fixed].to(sampled)]
         if late:
             parts.append(crossfade(video[:, :, fixed:held], sampled[:, :, fixed:held], rising))
-        new = sampled[:, :, fixed + late :]
+        new = sampled[:, :, fixed + late : window.latents - tail]
         if carry and self._options.adain:
             new = towards_statistics(new, carry[FIRST], self._options.adain)
-        return torch.cat([*parts, new], dim=2)
+        return torch.cat([*parts, new, video[:, :, window.latents - tail : window.latents].to(sampled)], dim=2)
 
     def _encode(self, image: torch.Tensor) -> torch.Tensor:
         """Latents ``[1, 128, 1, h, w]`` of a picture, fitted to the size and through one frame of compressed video."""

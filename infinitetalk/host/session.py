@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import comfy.model_management
@@ -18,10 +19,11 @@ from ..plan.report import plan_report
 from ..run.checks import look_of
 from ..run.files import DamagedFileError
 from ..run.join import WrittenVideo, join, read_frames
-from ..run.loop import Fallbacks, MadeWindow, Start, run_windows
+from ..run.loop import Carry, Fallbacks, MadeWindow, Start, run_windows
 from ..run.progress import RunProgress, clock_text
 from ..run.recorder import LAST_FRAME, Recorder
 from ..run.report import windows_report
+from ..run.retakes import Retake, parse_retakes, retake_seeds
 from ..run.run_folder import RunFolder, run_names
 from ..run.seeds import parse_rerender, window_seeds
 from ..run.soundtrack import write_sound
@@ -77,15 +79,44 @@ class _Images:
             )
         log.warning("return_images: %d frames as one IMAGE take %.1f GB of memory", frames, gigabytes)
         self.frames = torch.empty(shape)
-        self._filled = 0
+        self.filled = 0
 
     def add(self, frames: torch.Tensor) -> None:
-        self.frames[self._filled : self._filled + frames.shape[0]] = frames
-        self._filled += frames.shape[0]
+        self.frames[self.filled : self.filled + frames.shape[0]] = frames
+        self.filled += frames.shape[0]
 
     def add_files(self, paths: Sequence[Path]) -> None:
         for frame in read_frames(paths):
             self.add(torch.from_numpy(frame).float().div_(255)[None])
+
+
+@dataclass(frozen=True)
+class _Chain:
+    """The windows of a run with certain seeds."""
+
+    run: str
+    seeds: Sequence[int]
+    retakes: Sequence[Retake] = ()
+
+    @cached_property
+    def retaken(self) -> dict[int, int]:
+        """See :func:`~..run.window_record.window_keys`."""
+        return {window: retake.last for retake in self.retakes for window in range(retake.first, retake.last + 1)}
+
+    @cached_property
+    def keys(self) -> tuple[str, ...]:
+        return window_keys(self.run, self.seeds, self.retaken)
+
+    def retake_of(self, window: int) -> Retake | None:
+        """The retake that makes a window (from 1) again."""
+        return next((retake for retake in self.retakes if retake.first <= window <= retake.last), None)
+
+    def end_of_stretch(self, window: int, stop: int) -> int:
+        """The last window that is rendered in one go with this one: of its retake, or before the next retake."""
+        retake = self.retake_of(window)
+        if retake is not None:
+            return retake.last
+        return min([stop, *(later.first - 1 for later in self.retakes if later.first > window)])
 
 
 class Session:
@@ -109,8 +140,11 @@ class Session:
         self._parts = job.parts()
         self.folder = RunFolder(root, identity_of(self._parts), inputs.video.suffix)
         windows = len(self._plan.windows)
-        self._seeds = window_seeds(base_seed(inputs.noise), windows, parse_rerender(inputs.rerender_from, windows))
-        self._keys = window_keys(self.folder.name, self._seeds)
+        seeds = window_seeds(base_seed(inputs.noise), windows, parse_rerender(inputs.rerender_from, windows))
+        retakes = parse_retakes(inputs.retake, inputs.plan)
+        self._first = _Chain(self.folder.name, seeds)
+        self._chain = _Chain(self.folder.name, retake_seeds(seeds, retakes), retakes)
+        self._made: set[tuple[int, str]] = set()
 
     def make(self) -> Result:
         """The finished video; see :func:`make` for the errors."""
@@ -119,47 +153,71 @@ class Session:
             self.folder.discard_video()
         width, height = self._size
         images = _Images(self._plan.frames, width, height) if self._inputs.return_images else None
-        video = self.folder.finished_video(self._keys[-1])
+        video = self.folder.finished_video(self._chain.keys[-1])
         was_finished = video is not None
         records: Sequence[WindowRecord]
         if video is not None:
-            records = self.folder.records(self._keys)
-            kept = len(records)
+            records = self.folder.records(self._chain.keys)
             self._notes.append("this video was finished before; nothing had to be made")
-            if images is not None:
-                images.add_files([video.path])
-                self._notes.append(_FROM_FILES)
         else:
-            records, start = self._finished()
-            kept = len(records)
-            self._describe_start(kept)
-            estimate = self._preflight(records, start) if start is not None else None
-            self._write_manifest()
-            if kept:
-                which = f"windows 1 to {kept} were" if kept > 1 else "window 1 was"
-                self._notes.append(f"{which} finished before and kept")
-                if images is not None:
-                    images.add_files(self._segments(records))
-                    self._notes.append(_FROM_FILES)
-            if start is not None and estimate is not None:
-                records = [*records, *self._render(records, start, estimate, images)]
+            retakes = self._chain.retakes
+            if retakes:  # each ends on what its last window handed on when it was first made
+                self._complete(self._first, retakes[-1].last, None)
+            records = self._complete(self._chain, len(self._plan.windows), None if retakes else images)
             video = self._join(records)
+        if images is not None and not images.filled:
+            images.add_files([video.path])
+            self._notes.append(_FROM_FILES)
         # A run that was killed between its video and its report gets the report now.
         if not (was_finished and self.folder.report_path.exists()):
-            self.folder.write_report(self._report(video, records, kept, whole=True))
+            self.folder.write_report(self._report(video, records, whole=True))
         if not self._inputs.keep_windows:
             self.folder.discard_windows()
-        report = self._report(video, records, kept)
+        report = self._report(video, records)
         log.info("%s: %d frames in %s", video.path, video.frames, clock_text(time.perf_counter() - self._began))
         return Result(video, images.frames if images else None, report)
 
+    def _complete(self, chain: _Chain, stop: int, images: _Images | None) -> list[WindowRecord]:
+        """The records of a chain's first ``stop`` windows; those that are missing are made."""
+        records, start = self._finished(chain)
+        kept = len(records)
+        self._describe_start(kept)
+        estimate = self._preflight(chain, records, stop) if kept < stop else None
+        self._write_manifest()
+        if kept:
+            which = f"windows 1 to {kept} were" if kept > 1 else "window 1 was"
+            self._notes.append(f"{which} finished before and kept")
+            if images is not None:
+                images.add_files(self._segments(records))
+                self._notes.append(_FROM_FILES)
+        while estimate is not None and len(records) < stop:
+            there = self._adopted(chain, len(records) + 1)
+            if there is not None:
+                records.append(there)
+            else:
+                end = chain.end_of_stretch(len(records) + 1, stop)
+                records += self._render(chain, records, start, end, estimate, images)
+            start = self._continue_from(records[-1])
+        return records
+
+    def _adopted(self, chain: _Chain, window: int) -> WindowRecord | None:
+        """A window behind a retake, as it was first made; None where it has to be made."""
+        key = self._first.keys[window - 1]
+        if key == chain.keys[window - 1] or chain.retake_of(window) is not None:
+            return None
+        try:
+            record = self.folder.read_record(window, key)
+        except (FileNotFoundError, DamagedFileError):
+            return None
+        return self.folder.adopt(record, chain.keys[window - 1])
+
     # What is there already.
 
-    def _finished(self) -> tuple[list[WindowRecord], Start | None]:
-        """The good windows at the beginning, and where to go on; None when all of them are good."""
-        found = self.folder.finished(self._keys)
+    def _finished(self, chain: _Chain) -> tuple[list[WindowRecord], Start]:
+        """The good windows at the beginning, and where to go on behind them."""
+        found = self.folder.finished(chain.keys)
         records, damage = list(found.records), found.damage
-        start: Start | None = None
+        start = Start()
         while records:
             try:
                 start = self._continue_from(records[-1])
@@ -170,10 +228,8 @@ class Session:
         if damage:
             log.warning("run %s: %s; it and what follows are made again", self.folder.name, damage)
             self._notes.append(f"{damage}; it and what follows were made again")
-            self.folder.discard_from(len(records) + 1, self._keys)
-        if len(records) == len(self._plan.windows):
-            return records, None
-        return records, start or Start()
+            self.folder.discard_from(len(records) + 1, chain.keys)
+        return records, start
 
     def _continue_from(self, record: WindowRecord) -> Start:
         carry = self.folder.read_carry(record.window, record.key)
@@ -243,24 +299,37 @@ class Session:
 
     # Making the rest.
 
-    def _preflight(self, before: Sequence[WindowRecord], start: Start) -> Estimate:
+    def _preflight(self, chain: _Chain, before: Sequence[WindowRecord], stop: int) -> Estimate:
         """What the missing windows will take; the sound of an hour is not written for a run that cannot fit."""
         times = [record.render_s for record in before]
-        estimate = self._job.preflight(start.window, self.folder.path, sum(times) / len(times) if times else None)
+        missing = sum(not self._is_there(chain, window) for window in range(len(before) + 1, stop + 1))
+        done = len(self._plan.windows) - missing
+        estimate = self._job.preflight(done, self.folder.path, sum(times) / len(times) if times else None)
         for note in (estimate.text(), *self._job.advice()):
             self._notes.append(note)
             log.info("%s", note)
         return estimate
 
+    def _is_there(self, chain: _Chain, window: int) -> bool:
+        """Whether a window can be taken over from the first chain."""
+        key = self._first.keys[window - 1]
+        return chain.retake_of(window) is None and self.folder.record_path(window, key).exists()
+
     def _render(
-        self, before: Sequence[WindowRecord], start: Start, estimate: Estimate, images: _Images | None
+        self,
+        chain: _Chain,
+        before: Sequence[WindowRecord],
+        start: Start,
+        end: int,
+        estimate: Estimate,
+        images: _Images | None,
     ) -> list[WindowRecord]:
-        """Render the windows that are missing; their records. What stops it leaves a video of what there is."""
+        """Render the windows up to ``end``; their records. What stops it leaves a video of what there is."""
         inputs, plan = self._inputs, self._plan
-        recorder = Recorder(self.folder, inputs.video, self._keys, self._seeds, plan.fps)
+        recorder = Recorder(self.folder, inputs.video, chain.keys, chain.seeds, plan.fps, chain.retaken)
         progress = RunProgress(plan, inputs.steps, first=start.window, expected_s=estimate.seconds)
         events = RunEvents(inputs.guider.model_patcher, progress, recorder.check)
-        noise = WindowNoise(inputs.noise, self._seeds)
+        noise = WindowNoise(inputs.noise, chain.seeds)
 
         def put(made: MadeWindow, frames: torch.Tensor) -> None:
             recorder.put(made, frames)
@@ -270,7 +339,16 @@ class Session:
         try:
             family = twice("the reference image", lambda: self._job.family(noise, events))
             with compiled_apart(inputs.guider.model_options):
-                run_windows(plan, family, put, look_of(self._job.picture()), start, check_interrupt=check_interrupt)
+                run_windows(
+                    plan,
+                    family,
+                    put,
+                    look_of(self._job.picture()),
+                    start,
+                    stop=end,
+                    until=self._until(chain, end),
+                    check_interrupt=check_interrupt,
+                )
             recorder.wait()
         except (Exception, comfy.model_management.InterruptProcessingException) as error:
             kept = self._leave_partial(before, recorder)
@@ -282,9 +360,17 @@ class Session:
                     error.what, expected=error.expected, actual=error.actual, action=f"{error.action}. {kept}"
                 ) from error
             raise
-        self._waited_s = recorder.waited_s
+        self._waited_s += recorder.waited_s
         self._attention = family.attention_report()
+        self._made |= {(record.window, record.key) for record in recorder.records}
         return recorder.records
+
+    def _until(self, chain: _Chain, end: int) -> Carry | None:
+        """What a retake has to end on; None for windows that are not one, and at the end of the video."""
+        if chain.retake_of(end) is None or end == len(self._plan.windows):
+            return None
+        carry = self.folder.read_carry(end, self._first.keys[end - 1])
+        return {name: tensor for name, tensor in carry.items() if name != LAST_FRAME}
 
     def _leave_partial(self, before: Sequence[WindowRecord], recorder: Recorder) -> str:
         """Join what is finished into a video of its own; says in words what is kept and how to go on."""
@@ -317,14 +403,14 @@ class Session:
 
     def _join(self, records: Sequence[WindowRecord]) -> WrittenVideo:
         video = self._joined(self.folder.video_path, records)
-        self.folder.record_video(video, self._keys[-1])
+        self.folder.record_video(video, self._chain.keys[-1])
         self.folder.discard_partials()
         return video
 
-    def _report(self, video: WrittenVideo, records: Sequence[WindowRecord], kept: int, *, whole: bool = False) -> str:
+    def _report(self, video: WrittenVideo, records: Sequence[WindowRecord], *, whole: bool = False) -> str:
         """What was done, in words; ``whole`` lists every window of a long run."""
         inputs = self._inputs
-        made = records[kept:]
+        made = [record for record in records if (record.window, record.key) in self._made]
         took = f"took {clock_text(time.perf_counter() - self._began)}"
         if made:
             render_s = sum(record.render_s for record in made)
@@ -332,7 +418,8 @@ class Session:
                 f": {render_s:.1f} s rendering, {self._waited_s:.1f} s waiting for the disk, "
                 f"{render_s / len(made):.2f} s per window"
             )
-        again = f" (made again: {inputs.rerender_from})" if inputs.rerender_from.strip() else ""
+        changes = [text.strip() for text in (inputs.rerender_from, inputs.retake) if text.strip()]
+        again = f" (made again: {', '.join(changes)})" if changes else ""
         lines = [
             f"{video.frames} frames, {video.frames / self._plan.fps:.2f} s, {video.width}x{video.height}, "
             f"{video.video_codec}, sound {video.audio_codec or 'none'}, {video.bytes / 1e6:.1f} MB",
@@ -343,7 +430,7 @@ class Session:
         if inputs.video.container != "mp4":
             lines.append(f"saved as {video.path} (Save Video writes mp4, which cannot hold {inputs.video.codec})")
         lines += [f"note: {note}" for note in self._notes]
-        table = windows_report(self._plan, records, kept, whole=whole) if records else plan_report(self._plan)
+        table = windows_report(self._plan, records, self._made, whole=whole) if records else plan_report(self._plan)
         prompts = [self._job.prompts.report(whole=whole)] if self._job.prompts else []
         return "\n".join([*lines, "", table, *("\n" + text for text in (*prompts, *self._attention))])
 

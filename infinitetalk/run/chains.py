@@ -141,7 +141,7 @@ def _links(name: str, records: Sequence[WindowRecord]) -> dict[str, _Link]:
         grown = {}
         for before in ends:
             for record in by_window[window]:
-                digest = chain_link(before, record.seed)
+                digest = chain_link(before, record.seed, record.retake)
                 if digest.startswith(record.key):
                     grown[digest] = _Link(record, before)
         links |= grown

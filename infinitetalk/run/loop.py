@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 
@@ -91,6 +91,14 @@ class Family(Protocol):
         ...
 
 
+class Retaker(Family, Protocol):
+    """A family that can also end a window on what comes after it."""
+
+    def render_until(self, window: Window, carry: Carry, until: Carry) -> Rendered:
+        """As ``render``; the window's end is pinned to ``until``, what it handed on when it was first made."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class MadeWindow:
     """What is known of a finished window, but for its frames.
@@ -131,6 +139,8 @@ def run_windows(
     reference: Look,
     start: Start | None = None,
     *,
+    stop: int | None = None,
+    until: Carry | None = None,
     check_interrupt: Callable[[], None] = _nothing,
 ) -> None:
     """Render the windows of ``plan`` from ``start`` on, in order, and hand each to ``put``.
@@ -141,6 +151,8 @@ def run_windows(
         put: takes a finished window and its new frames, float 0..1 ``[F, H, W, 3]``; may block.
         reference: what the reference image looks like; windows are compared with it.
         start: where to go on; by default at the beginning.
+        stop: how many windows there are then; by default all of the plan's.
+        until: what the last of them has to hand on; then ``family`` is a :class:`Retaker`.
         check_interrupt: called before each window and before each ``put``; raises to stop the run.
 
     Raises:
@@ -151,9 +163,11 @@ def run_windows(
     carry, last_frame, fallbacks = start.carry, start.last_frame, start.fallbacks
     if fallbacks != Fallbacks():
         family.fall_back(fallbacks)
-    for window in plan.windows[start.window :]:
+    windows = plan.windows[start.window : stop]
+    for window in windows:
         check_interrupt()
-        made, frames = _make(window, family, carry, last_frame, fallbacks, reference)
+        pinned = until if window is windows[-1] else None
+        made, frames = _make(window, family, carry, last_frame, fallbacks, reference, pinned)
         check_interrupt()
         put(made, frames)
         carry, last_frame, fallbacks = made.carry, made.last_frame, made.fallbacks
@@ -168,6 +182,7 @@ def _make(
     last_frame: torch.Tensor | None,
     fallbacks: Fallbacks,
     reference: Look,
+    until: Carry | None,
 ) -> tuple[MadeWindow, torch.Tensor]:
     """One window and its new frames, with as many attempts as there are fallbacks left."""
     tried: list[str] = []  # attentions that gave a broken picture
@@ -175,7 +190,11 @@ def _make(
         began = time.perf_counter()
         failure = ""
         try:
-            rendered = family.render(window, carry)
+            rendered = (
+                family.render(window, carry)
+                if until is None
+                else cast(Retaker, family).render_until(window, carry, until)
+            )
         except Exception as error:
             if not family.is_out_of_memory(error):
                 raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -35,16 +35,24 @@ class Recorder:
         video: codec and quality.
         keys, seeds: of all windows of the plan.
         fps: frames per second.
+        retaken: see :func:`~.window_record.window_keys`.
     """
 
     def __init__(
-        self, folder: RunFolder, video: VideoFormat, keys: Sequence[str], seeds: Sequence[int], fps: int = FPS
+        self,
+        folder: RunFolder,
+        video: VideoFormat,
+        keys: Sequence[str],
+        seeds: Sequence[int],
+        fps: int = FPS,
+        retaken: Mapping[int, int] | None = None,
     ) -> None:
         self._folder = folder
         self._video = video
         self._keys = keys
         self._seeds = seeds
         self._fps = fps
+        self._retaken = retaken or {}
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
         self.records: list[WindowRecord] = []
@@ -97,6 +105,7 @@ class Recorder:
             render_s=made.render_s,
             fallbacks=asdict(made.fallbacks),
             stats=made.stats.to_json(),
+            retake=self._retaken.get(window, 0),
         )
         self._folder.commit(record)
         self.records.append(record)

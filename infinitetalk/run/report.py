@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from ..plan.report import plan_report
 from ..plan.windows import Plan
@@ -15,16 +15,18 @@ LEGEND = (
 )
 
 
-def windows_report(plan: Plan, records: Sequence[WindowRecord], made_from: int, *, whole: bool = False) -> str:
+def windows_report(
+    plan: Plan, records: Sequence[WindowRecord], made: Container[tuple[int, str]], *, whole: bool = False
+) -> str:
     """The plan's table with what each window became.
 
     Args:
         plan: the windows.
         records: of all of them, in order.
-        made_from: 0-based index of the first window made in this session; those before were there.
+        made: window and key of those made in this session; the others were there.
         whole: see :func:`~..plan.report.plan_report`.
     """
-    texts = [_text(record, kept=index < made_from) for index, record in enumerate(records)]
+    texts = [_text(record, kept=(record.window, record.key) not in made) for record in records]
     heading = f"{'seed':>20}  {'took':>8}  {'drift':>5}  {'seam':>5}"
     return "\n".join([plan_report(plan, [heading, *texts], whole=whole), LEGEND])
 
@@ -34,6 +36,7 @@ def marks_of(record: WindowRecord, stats: WindowStats | None) -> list[str]:
     level = record.fallbacks.get("memory_level")
     marks = {
         "JUMP": stats is not None and jumps(stats),
+        "retake": record.retake != 0,
         "plain attention": record.fallbacks.get("plain_attention") is True,
         f"memory level {level}": type(level) is int and 0 < level < 10,
     }

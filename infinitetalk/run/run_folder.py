@@ -21,10 +21,11 @@ import json
 import logging
 import os
 import re
+import shutil
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -158,6 +159,22 @@ class RunFolder:
     def commit(self, record: WindowRecord) -> None:
         """Make a window count; both its files are on the disk already."""
         write_json(self.record_path(record.window, record.key), asdict(record))
+
+    def adopt(self, record: WindowRecord, key: str) -> WindowRecord:
+        """A finished window under another key too: its files are linked, or copied where the disk cannot link."""
+        pairs = [
+            (path(record.window, record.key), path(record.window, key)) for path in (self.segment_path, self.carry_path)
+        ]
+        for source, target in pairs:
+            with atomic(target) as part:
+                part.unlink(missing_ok=True)
+                try:
+                    os.link(source, part)
+                except OSError:
+                    shutil.copyfile(source, part)
+        adopted = replace(record, key=key)
+        self.commit(adopted)
+        return adopted
 
     def read_record(self, window: int, key: str) -> WindowRecord:
         """The record of a window whose files are as they were written.

@@ -67,6 +67,7 @@ class WindowRecord:
         render_s: what it took.
         fallbacks: how it was made, see :class:`~.loop.Fallbacks`.
         stats: how it looks, see :class:`~.checks.WindowStats`.
+        retake: the last of the windows that were made again together with it, between windows that stay; 0 for none.
     """
 
     window: int
@@ -78,13 +79,14 @@ class WindowRecord:
     render_s: float
     fallbacks: dict[str, Any]
     stats: dict[str, Any]
+    retake: int = 0
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> WindowRecord:
         """Raise DamagedFileError unless every field has its type."""
         kinds: dict[str, Any] = {
             "window": int, "key": str, "seed": int, "frames": int, "segment": dict, "carry": dict,
-            "render_s": (int, float), "fallbacks": dict, "stats": dict,
+            "render_s": (int, float), "fallbacks": dict, "stats": dict, "retake": int,
         }  # fmt: skip
         if content.keys() != kinds.keys() or any(not isinstance(content[name], kinds[name]) for name in kinds):
             raise DamagedFileError("the window's record has other fields than expected")
@@ -92,7 +94,7 @@ class WindowRecord:
 
     def check_numbers(self) -> None:
         """Raise DamagedFileError for numbers that no window has, however well the record is signed."""
-        whole = (self.window, self.seed, self.frames)
+        whole = (self.window, self.seed, self.frames, self.retake)
         try:
             seconds = float(self.render_s)
         except OverflowError:
@@ -101,6 +103,7 @@ class WindowRecord:
             any(isinstance(number, bool) for number in (*whole, self.render_s))
             or not 0 <= self.seed < SEED_LIMIT
             or not 0 < self.frames < FRAMES_LIMIT
+            or (self.retake != 0 and not self.window <= self.retake < FRAMES_LIMIT)
             or not 0 <= seconds < FRAMES_LIMIT
         ):
             raise DamagedFileError("its record has numbers that no window can have")
@@ -114,16 +117,20 @@ class WindowRecord:
             raise DamagedFileError(str(error)) from error
 
 
-def chain_link(before: str, seed: int) -> str:
+def chain_link(before: str, seed: int, retake: int = 0) -> str:
     """The digest a window's key begins; ``before`` is that of the window before it, or the run's name."""
-    return hashlib.sha256(f"{before}:{seed}".encode()).hexdigest()
+    return hashlib.sha256(f"{before}:{seed}{f':retake {retake}' if retake else ''}".encode()).hexdigest()
 
 
-def window_keys(identity: str, seeds: Sequence[int]) -> tuple[str, ...]:
-    """The key of each window: a digest of the run and of the seeds up to that window."""
+def window_keys(identity: str, seeds: Sequence[int], retaken: Mapping[int, int] | None = None) -> tuple[str, ...]:
+    """The key of each window: a digest of the run and of the seeds up to that window.
+
+    Args:
+        retaken: for each window (from 1) that is made again between windows that stay, the last one made with it.
+    """
     keys = []
     chain = identity
-    for seed in seeds:
-        chain = chain_link(chain, seed)
+    for window, seed in enumerate(seeds, start=1):
+        chain = chain_link(chain, seed, (retaken or {}).get(window, 0))
         keys.append(chain[:_KEY_LENGTH])
     return tuple(keys)

@@ -1,0 +1,95 @@
+"""Stretches of a finished video made again between windows that stay.
+
+A retaken stretch goes on from the window before it, as it was first made, and its end is pinned to what the window
+after it continued from. So nothing outside changes. What can change in windows a to b is what lies between the end of
+a's pinned frames and the beginning of the window after b; so the windows are chosen that a stretch lies in that.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+
+from ..errors import LongTalkError
+from ..plan.times import parse_time
+from ..plan.windows import Plan
+from ..values import shown
+from .seeds import SEED_LIMIT
+
+_ENTRY = re.compile(r"([0-9:.]+)\s*-\s*([0-9:.]+)\s*:\s+([0-9]{1,20})")
+
+
+@dataclass(frozen=True)
+class Retake:
+    """Windows ``first`` to ``last``, counted from 1, with noise of ``seed`` plus their 0-based index."""
+
+    first: int
+    last: int
+    seed: int
+
+
+def parse_retakes(text: str, plan: Plan) -> tuple[Retake, ...]:
+    """Read "0:40-0:45: 7, 1:10-1:12: 9": what is seen in each stretch is made again with that seed.
+
+    Args:
+        text: a start and an end (M:SS, H:MM:SS or seconds), a colon and a space, a seed; several separated by commas or
+            lines; empty for none.
+        plan: the windows.
+
+    Raises:
+        LongTalkError: anything else, a stretch that is not in the video, stretches in the same windows.
+    """
+    if not isinstance(text, str):
+        raise _wrong(shown(text))
+    found = []
+    for entry in filter(None, (part.strip() for part in re.split(r"[,\n]", text))):
+        match = _ENTRY.fullmatch(entry)
+        if match is None or int(match[3]) >= SEED_LIMIT:
+            raise _wrong(repr(entry[:40]))
+        begin, end = parse_time(match[1]), parse_time(match[2])
+        found.append(Retake(*_windows_of(plan, begin, end, entry), int(match[3])))
+    found.sort(key=lambda retake: retake.first)
+    for before, after in pairwise(found):
+        if after.first <= before.last:
+            raise _wrong(f"two stretches in window {after.first}")
+    return tuple(found)
+
+
+def _windows_of(plan: Plan, begin: Fraction, end: Fraction, entry: str) -> tuple[int, int]:
+    length_s = Fraction(plan.frames, plan.fps)
+    if not begin < end <= length_s:
+        raise _wrong(f"{entry!r}, where the video is {float(length_s):.2f} s")
+    windows = plan.windows
+    if len(windows) > 1 and 2 * plan.motion_frames > plan.window_frames:
+        raise LongTalkError(
+            "retake",
+            expected="an overlap of at most half the window",
+            actual=f"{plan.motion_frames} of {plan.window_frames} frames",
+            action="Use rerender_from, which makes the rest of the video again, or a shorter overlap for a new video",
+        )
+    first = max(i for i, window in enumerate(windows) if Fraction(window.start + window.pinned, plan.fps) <= begin)
+    starts = [Fraction(window.start, plan.fps) for window in windows[1:]]
+    last = next((i for i, start in enumerate(starts) if i >= first and start >= end), len(windows) - 1)
+    return first + 1, last + 1
+
+
+def retake_seeds(seeds: Sequence[int], retakes: Sequence[Retake]) -> tuple[int, ...]:
+    """The seed of each window, those of ``seeds`` outside the retakes."""
+    out = list(seeds)
+    for retake in retakes:
+        for index in range(retake.first - 1, retake.last):
+            out[index] = (retake.seed + index) % SEED_LIMIT
+    return tuple(out)
+
+
+def _wrong(actual: str) -> LongTalkError:
+    return LongTalkError(
+        "retake",
+        expected="'start-end: seed' with times in the video, as in '0:40-0:45: 7', or several of them, separated by "
+        "commas and in different windows",
+        actual=actual,
+        action="Give what you want to see again a new seed; leave it empty to make the video as first made",
+    )

@@ -1,0 +1,73 @@
+"""Which windows a stretch of time is retaken in."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from longtalk.infinitetalk.errors import LongTalkError
+from longtalk.infinitetalk.plan.ltx_windows import geometry, plan_ltx
+from longtalk.infinitetalk.run.retakes import Retake, parse_retakes, retake_seeds
+from longtalk.infinitetalk.run.window_record import window_keys
+
+PLAN = plan_ltx(60 * 25, geometry(19.88, 2, 25))  # windows start at 0, 448, 896, 1344; the first 49 frames are pinned
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("", ()),
+        ("0:00-0:10: 7", (Retake(1, 1, 7),)),
+        ("0:17.92-0:19: 7", (Retake(1, 2, 7),)),  # in what window 1 hands to window 2
+        ("0:20-0:35: 7", (Retake(2, 2, 7),)),
+        ("20-35: 7\n0:56-1:00: 9", (Retake(2, 2, 7), Retake(4, 4, 9))),
+        ("0:10-0:50: 7", (Retake(1, 3, 7),)),
+        ("0-60: 0", (Retake(1, 4, 0),)),
+    ],
+)
+def test_windows_of_a_stretch(text: str, found: tuple[Retake, ...]) -> None:
+    assert parse_retakes(text, PLAN) == found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0:10",
+        "0:10-0:05: 7",
+        "0:10-0:20",
+        "0:10-0:20: x",
+        "0:10-1:01: 7",
+        "0:10-0:20: 7, 0:12-0:13: 8",
+        "a-b: 7",
+        "0:10-0:20: 18446744073709551616",
+        None,
+    ],
+)
+def test_what_cannot_be_read(text: object) -> None:
+    with pytest.raises(LongTalkError):
+        parse_retakes(text, PLAN)  # type: ignore[arg-type]
+
+
+@given(st.integers(0, 1499), st.integers(1, 1500))
+def test_the_stretch_can_change(begin: int, length: int) -> None:
+    """Every frame of it lies behind the first window's pinned frames and before the next window's."""
+    end = min(1500, begin + length)
+    [retake] = parse_retakes(f"{begin / 25:.2f}-{end / 25:.2f}: 1", PLAN)
+    first, last = PLAN.windows[retake.first - 1], PLAN.windows[retake.last - 1]
+    assert first.start + first.pinned <= begin
+    assert end <= (PLAN.windows[retake.last].start if last is not PLAN.windows[-1] else PLAN.frames)
+    # No fewer windows would do.
+    if retake.first < retake.last:
+        assert end > PLAN.windows[retake.last - 1].start
+        assert begin < PLAN.windows[retake.first].start + PLAN.windows[retake.first].pinned
+
+
+def test_seeds_and_keys() -> None:
+    seeds = retake_seeds((5, 6, 7, 8), [Retake(2, 3, 100)])
+    assert seeds == (5, 101, 102, 8)
+    first, again = window_keys("run", (5, 6, 7, 8)), window_keys("run", seeds, {2: 3, 3: 3})
+    assert first[0] == again[0]
+    assert not set(first[1:]) & set(again[1:])
+    assert again != window_keys("run", seeds)  # made again to the end with those seeds
+    assert again != window_keys("run", seeds, {2: 2, 3: 3})  # two retakes, the first of which ends as it did
