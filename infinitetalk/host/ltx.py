@@ -13,7 +13,8 @@ from comfy_extras.nodes_lt import LTXVAddGuide, LTXVPreprocess
 
 from ...audio.sound import Track
 from ..attention.measured import Precision
-from ..model.latent_maths import channel_statistics, crossfade, raised_cosine, towards_statistics
+from ..model.adain import channel_statistics, towards_statistics
+from ..model.latents import blended, rising
 from ..plan.ltx_windows import LTX_STEP
 from ..plan.windows import Plan, Window
 from ..run.loop import Carry, Rendered
@@ -186,9 +187,9 @@ class LtxFamily(GuidedFamily):
         mask = torch.ones((1, 1, window.latents, 1, 1), device=device)
         mask[:, :, :held] = 0.0 if goes_on else 1.0 - self._options.image_strength
         late = window.taken_over // LTX_STEP if self._options.blend and goes_on else 0
-        rising = raised_cosine(late)
+        shares = rising(late)
         if late:
-            mask[:, :, held - late : held] = rising.to(mask).view(1, 1, -1, 1, 1)
+            mask[:, :, held - late : held] = shares.to(mask).view(1, 1, -1, 1, 1)
         tail = 0 if end is None else end.shape[2]
         if end is not None:
             video[:, :, window.latents - tail :] = end.to(video)
@@ -206,7 +207,7 @@ class LtxFamily(GuidedFamily):
         fixed = held - late if goes_on or self._options.image_strength == 1.0 else 0
         parts = [video[:, :, :fixed].to(sampled)]
         if late:
-            parts.append(crossfade(video[:, :, fixed:held], sampled[:, :, fixed:held], rising))
+            parts.append(blended(video[:, :, fixed:held].to(sampled), sampled[:, :, fixed:held], shares))
         new = sampled[:, :, fixed + late : window.latents - tail]
         if carry and self._options.adain:
             new = towards_statistics(new, carry[FIRST], self._options.adain)

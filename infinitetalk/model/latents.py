@@ -106,10 +106,15 @@ def crossfade(first: object, second: object, count: int, curve: Curve | str = Cu
     count = _within(count, 0, frames, frames, "Use the overlap with which the second window was made")
     after = after.to(before)
     split = before.shape[2] - count
-    weights = rising(count, curve).to(before.device)[:, None, None]  # [count, 1, 1], over H and W
-    # Not first * (1 - w) + second * w, which rounds: two equal values would not stay what they are.
-    blend = torch.lerp(before[:, :, split:].float(), after[:, :, :count].float(), weights).to(before.dtype)
+    blend = blended(before[:, :, split:], after[:, :, :count], rising(count, curve))
     return {"samples": torch.cat([before[:, :, :split], blend, after[:, :, count:]], dim=2)}
+
+
+def blended(before: torch.Tensor, after: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+    """``(1 - w) * before + w * after`` over latents ``[B, C, F, H, W]``, w = ``shares`` ``[F]``; of the first's kind."""
+    weights = shares.to(before.device)[:, None, None]  # [F, 1, 1], over H and W
+    # Not as written above, which rounds: two equal values would not stay what they are.
+    return torch.lerp(before.float(), after.to(before.device).float(), weights).to(before.dtype)
 
 
 def rising(count: int, curve: Curve | str = Curve.COSINE) -> torch.Tensor:

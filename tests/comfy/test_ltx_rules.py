@@ -109,11 +109,11 @@ def test_a_later_picture_prepared_differently_is_another_face(
     class Asymmetric(LtxFamily):
         """Prepares the picture in the second window without compression, as a loop wired by hand easily does."""
 
-        def sample(self, window: Any, carry: Any) -> torch.Tensor:
+        def sample(self, window: Any, carry: Any, end: Any = None) -> torch.Tensor:
             if window.index:
                 self._options = LtxOptions(compression=0)
                 self._reference = self._encode(portrait)
-            return super().sample(window, carry)
+            return super().sample(window, carry, end)
 
     ours = two_windows(ltx, audio, portrait, overlap_s=0.0)
     theirs = two_windows(ltx, audio, portrait, overlap_s=0.0, kind=Asymmetric)
@@ -153,7 +153,7 @@ def test_adain_draws_colours_to_the_first_window(
     ltx: SimpleNamespace, portrait: torch.Tensor, audio: dict[str, Any]
 ) -> None:
     from longtalk.infinitetalk.host.ltx import LtxOptions
-    from longtalk.infinitetalk.model.latent_maths import channel_statistics
+    from longtalk.infinitetalk.model.adain import channel_statistics
 
     off = []
     for strength in (0.0, 0.5, 1.0):

@@ -137,3 +137,28 @@ def test_what_does_not_fit() -> None:
         crossfade(latent(5), None, 2)
     with pytest.raises(LongTalkError, match="curve"):
         crossfade(latent(5), latent(5), 2, "cubic")
+
+
+def seam_ratio(latents: torch.Tensor, seam: range) -> float:
+    """The largest step from one latent to the next about the seam, over the median of the steps elsewhere."""
+    steps = latents.diff(dim=2).flatten(3).norm(dim=3).mean((0, 1))
+    inside = [float(step) for place, step in enumerate(steps) if place not in seam]
+    return max(float(steps[place]) for place in seam) / sorted(inside)[len(inside) // 2]
+
+
+@pytest.mark.parametrize("curve", list(Curve))
+def test_a_crossfade_hides_a_step_that_trimming_shows(curve: Curve) -> None:
+    """One motion seen by two windows, the second a little brighter: what an overlap made anew looks like."""
+    count, frames = 7, 30
+    generator = torch.Generator().manual_seed(1)
+    place = torch.arange(2 * frames - count).float()
+    phases = torch.rand((4, 1, 2, 3), generator=generator) * 6.28
+    motion = torch.sin(0.3 * place[None, :, None, None] + phases)[None]
+    first = {"samples": motion[:, :, :frames]}
+    second = {"samples": motion[:, :, frames - count :] + 1.5}
+    joined = crossfade(first, second, count, curve)["samples"]
+    trimmed = torch.cat([first["samples"], trim(second, count)["samples"]], dim=2)
+    assert joined.shape == trimmed.shape
+    seam = range(frames - count - 1, frames)
+    assert seam_ratio(trimmed, seam) > 4
+    assert seam_ratio(joined, seam) < 0.5 * seam_ratio(trimmed, seam)

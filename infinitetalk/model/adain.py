@@ -1,25 +1,8 @@
-"""Small operations on video latents ``[B, C, F, H, W]``."""
+"""Drawing the colours of latents ``[B, C, F, H, W]`` towards those of others."""
 
 from __future__ import annotations
 
-import math
-
 import torch
-
-
-def raised_cosine(count: int) -> torch.Tensor:
-    """Weights ``[count]`` of what comes, rising from near 0 to near 1; one minus them is what goes.
-
-    w_j = (1 - cos(pi * (j + 1) / (count + 1))) / 2, so neither end is 0 or 1 and all count.
-    """
-    steps = torch.arange(1, count + 1) / (count + 1)
-    return (1 - torch.cos(math.pi * steps)) / 2
-
-
-def crossfade(before: torch.Tensor, after: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """``(1 - w) * before + w * after`` over two latents of the same ``F`` frames, ``weights`` ``[F]``."""
-    rising = weights.to(after).view(1, 1, -1, 1, 1)
-    return torch.lerp(before.to(after), after, rising.expand_as(after))
 
 
 def channel_statistics(latents: torch.Tensor) -> torch.Tensor:
