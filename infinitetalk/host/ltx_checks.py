@@ -37,8 +37,19 @@ def check_ltx_model(model: Any) -> None:
     )
 
 
-def check_ltx_text(conditioning: Any, name: str) -> None:
-    """Text conditioning: one text ``[1, L, C]`` per entry.
+def text_widths(model: Any) -> frozenset[int]:
+    """The widths ``C`` of text that an LTX audio/video model takes: both streams of it, or one that it splits itself.
+
+    As LTXAVModel.preprocess_text_embeds looks for them.
+    """
+    net = model.model.diffusion_model
+    return frozenset(
+        {net.cross_attention_dim + net.audio_cross_attention_dim, 2 * net.caption_channels, net.caption_channels}
+    )
+
+
+def check_ltx_text(conditioning: Any, name: str, model: Any) -> None:
+    """Text conditioning: one text ``[1, L, C]`` per entry, as wide as the checked model takes.
 
     Args:
         conditioning: CONDITIONING, or a guider's converted list of dictionaries.
@@ -54,6 +65,11 @@ def check_ltx_text(conditioning: Any, name: str) -> None:
         text = entry.get("cross_attn") if isinstance(entry, dict) else entry[0] if isinstance(entry, list) else entry
         if not is_plain(text) or not text.is_floating_point() or text.ndim != 3 or text.shape[0] != 1:
             raise LongTalkError(name, expected=expected, actual=described(text), action=action)
+        if text.shape[2] not in text_widths(model):
+            widths = " or ".join(str(width) for width in sorted(text_widths(model)))
+            raise LongTalkError(
+                name, expected=f"{expected}, {widths} wide", actual=f"a text {text.shape[2]} wide", action=action
+            )
 
 
 def check_ltx_guider(guider: Any) -> None:
@@ -65,7 +81,7 @@ def check_ltx_guider(guider: Any) -> None:
     model, conds = guider_parts(guider)
     check_ltx_model(model)
     for name, entries in conds.items():
-        check_ltx_text(entries, str(name))
+        check_ltx_text(entries, str(name), model)
 
 
 def check_ltx_vae(vae: Any) -> None:

@@ -21,8 +21,8 @@ def make_ltx_guider(model: Any, positive: Any, negative: Any, cfg: float) -> Any
     """
     cfg = check_number(cfg, "cfg", 0.0, CFG_MAX)
     check_ltx_model(model)
-    check_ltx_text(positive, "positive")
-    check_ltx_text(negative, "negative")
+    check_ltx_text(positive, "positive", model)
+    check_ltx_text(negative, "negative", model)
     guider = comfy.samplers.CFGGuider(model)
     guider.set_conds(positive, negative)
     guider.set_cfg(cfg)

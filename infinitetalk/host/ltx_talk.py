@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ def _checked(inputs: LtxInputs) -> LtxInputs:
     check_number(options.compression, "img_compression", 0, 100)
     check_flag(options.blend, "overlap_mode")
     check_number(inputs.reanchor_s, "reanchor_seconds", 0.0, 86400.0)
-    check_schedule(inputs.schedule, check_ltx_text)
+    check_schedule(inputs.schedule, partial(check_ltx_text, model=inputs.guider.model_patcher))
     check_run(inputs)
     image = check_image(inputs.image)
     return replace(inputs, image=image, sigmas=check_sigmas(inputs.sigmas), guides=_all_guides(inputs, image))

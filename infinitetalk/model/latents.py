@@ -111,7 +111,7 @@ def crossfade(first: object, second: object, count: int, curve: Curve | str = Cu
 
 
 def blended(before: torch.Tensor, after: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
-    """``(1 - w) * before + w * after`` over latents ``[B, C, F, H, W]``, w = ``shares`` ``[F]``; of the first's kind."""
+    """``(1 - w) * before + w * after`` over latents ``[B, C, F, H, W]``, w = ``shares`` ``[F]``, of the first kind."""
     weights = shares.to(before.device)[:, None, None]  # [F, 1, 1], over H and W
     # Not as written above, which rounds: two equal values would not stay what they are.
     return torch.lerp(before.float(), after.to(before.device).float(), weights).to(before.dtype)

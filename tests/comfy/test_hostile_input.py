@@ -22,7 +22,7 @@ import hostile_objects as objects
 import hostile_values as values
 import pytest
 import torch
-from comfy_runs import make_speech, sampler_settings
+from comfy_runs import ltx_settings, make_speech, sampler_settings
 from hostile_runs import Ledger, one_thread, peak_bytes, try_each
 from hypothesis import strategies as st
 from safetensors.torch import load, load_file
@@ -40,6 +40,7 @@ LEAST = {
     "patch": 60,
     "conditioning": 50,
     "saving": 15,
+    "ltx": 60,
 }
 
 
@@ -173,6 +174,35 @@ def test_sampler(nodes: ModuleType, ledger: Ledger, good: SimpleNamespace, parts
             "sampler",
             f"{field} {each}",
             lambda: nodes.LongTalkSampler.execute(**{**inputs, field: objects.used(each, parts)}),
+            is_video,
+        ),
+    )
+
+
+@pytest.mark.parametrize("field", fields.LTX)
+def test_ltx(
+    nodes: ModuleType,
+    ledger: Ledger,
+    good: SimpleNamespace,
+    ltx: SimpleNamespace,
+    parts: SimpleNamespace,
+    field: str,
+) -> None:
+    changes = {"width": 64, "height": 32, "steps": 1, "audio": good.sampler["audio"]}
+    inputs = ltx_settings(ltx, good.sampler["image"], **changes)
+    if field == "guider":
+        inputs |= {"model": None, "positive": None, "negative": None}
+    if field == "keyframes":
+        inputs["keyframe_images"] = good.sampler["image"]
+    if field == "keyframe_images":
+        inputs["keyframes"] = "0.1: 0"
+    try_each(
+        8 if field in ("positive", "image", "audio", "guider") else 4,
+        fields.LTX[field],
+        lambda each: ledger.judge(
+            "ltx",
+            f"{field} {each}",
+            lambda: nodes.LongTalkLTXSampler.execute(**{**inputs, field: objects.used(each, parts)}),
             is_video,
         ),
     )
