@@ -31,6 +31,7 @@ NODES = {
     "LongTalkSaveConditioning",
     "LongTalkLoadConditioning",
     "LongTalkAttention",
+    "LongTalkLTXSampler",
     "LongTalkLoopController",
     "LongTalkLoopPlan",
     "LongTalkLatentContext",
@@ -130,7 +131,7 @@ def test_saved_workflows_keep_their_meaning(object_info: dict[str, Any], root: P
             assert set(names) <= set(now[group])
 
 
-@pytest.mark.parametrize("name", ["portrait", "portrait_16gb", "portrait_12gb"])
+@pytest.mark.parametrize("name", ["portrait", "portrait_16gb", "portrait_12gb", "ltx"])
 def test_the_canvas_workflows_fit_the_nodes(object_info: dict[str, Any], root: Path, name: str) -> None:
     """Every node exists, links have matching types, and LongTalk's widgets hold values their inputs accept."""
     graph = json.loads((root / "workflows" / f"longtalk_{name}.json").read_text())
@@ -143,7 +144,7 @@ def test_the_canvas_workflows_fit_the_nodes(object_info: dict[str, Any], root: P
         groups = object_info[nodes[target]["type"]]["input"]
         assert next(group[name][0] for group in groups.values() if name in group) == kind
     for node in nodes.values():
-        if node["type"] in ("LongTalkSampler", "LongTalkPlan"):
+        if node["type"].startswith("LongTalk") and node["type"] != "LongTalkLoadPatch":
             check_widgets(node, object_info[node["type"]])
 
 
@@ -180,6 +181,8 @@ def decoded(path: Path) -> list[np.ndarray]:
 def test_demo_workflow_from_submit_to_saved_video(
     server: ComfyServer, workflow: dict[str, Any], base: Path, root: Path
 ) -> None:
+    runs = base / "output" / "longtalk"
+    before = set(run_names(runs))
     outputs = asyncio.run(run_workflow(server, workflow))
     [(_, saved)] = demo_client.saved_files(outputs, (".mp4",))
     video = base / "output" / saved["subfolder"] / saved["filename"]
@@ -187,8 +190,8 @@ def test_demo_workflow_from_submit_to_saved_video(
     assert demo_client.check(demo_client.demo_media.read_video(video), speech) == []
 
     # Save Video copied our file's packets: every decoded frame is bit for bit the same.
-    [original] = (base / "output" / "longtalk").glob("*/talk.mp4")
-    ours, theirs = decoded(original), decoded(video)
+    [name] = set(run_names(runs)) - before
+    ours, theirs = decoded(runs / name / "talk.mp4"), decoded(video)
     assert len(ours) == len(theirs)
     assert all(np.array_equal(first, second) for first, second in zip(ours, theirs, strict=True))
 
