@@ -42,6 +42,8 @@ NODES = {
     "LongTalkFrameAt",
     "LongTalkPurgeVRAM",
     "LongTalkPromptSchedule",
+    "LongTalkLTXEncodeSound",
+    "LongTalkLatentPin",
 }
 
 
