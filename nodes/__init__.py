@@ -18,9 +18,11 @@ from .ltx_parts import (
     LongTalkFrameAt,
     LongTalkLatentContext,
     LongTalkLatentCrossfade,
+    LongTalkLatentPin,
     LongTalkLatentTrim,
     LongTalkPurgeVRAM,
 )
+from .ltx_sound import LongTalkLTXEncodeSound
 from .patch import LongTalkLoadPatch
 from .plan import LongTalkPlan
 from .sampler import LongTalkGuider, LongTalkSampler, LongTalkSamplerAdvanced
@@ -52,6 +54,8 @@ NODES: list[type[io.ComfyNode]] = [
     LongTalkFrameAt,
     LongTalkPurgeVRAM,
     LongTalkPromptSchedule,
+    LongTalkLTXEncodeSound,
+    LongTalkLatentPin,
 ]
 
 

@@ -104,7 +104,7 @@ class LongTalkLoopController(io.ComfyNode):
                 io.Int.Output(display_name="iteration_seed"),
                 io.Float.Output(display_name="stride_s", tooltip="From one window's start to the next one's."),
                 io.Int.Output(display_name="overlap_frames"),
-                io.Int.Output(display_name="overlap_latents", tooltip="For Latent Context, Trim and Crossfade."),
+                io.Int.Output(display_name="overlap_latents", tooltip="For Latent Context and Crossfade."),
                 io.Float.Output(display_name="overlap_s", tooltip="What overlap_seconds became in whole latents."),
                 io.Int.Output(display_name="total_iterations"),
                 io.Int.Output(display_name="window_frames", tooltip="Of this window; the last one is shorter."),

@@ -10,7 +10,7 @@ from comfy_api.latest import Input, InputImpl, io
 from ..infinitetalk.errors import LongTalkError
 from ..infinitetalk.host.blend import blend_conditioning
 from ..infinitetalk.host.memory import purge
-from ..infinitetalk.model.latents import LATENTS_MAX, Curve, context, crossfade, trim
+from ..infinitetalk.model.latents import LATENTS_MAX, Curve, context, crossfade, pin, trim
 from ..infinitetalk.plan.ltx_loop import ITERATION_MAX
 from ..infinitetalk.run.frames import FPS_MAX, TIME_MAX_S, frame_number, video_frame
 from ..infinitetalk.tensors import described
@@ -96,6 +96,39 @@ class LongTalkLatentCrossfade(io.ComfyNode):
     @classmethod
     def execute(cls, first: Any, second: Any, latents: int, curve: str) -> io.NodeOutput:
         return io.NodeOutput(crossfade(first, second, latents, curve))
+
+
+class LongTalkLatentPin(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LongTalkLatentPin",
+            display_name="Latent Pin (LongTalk)",
+            category=CATEGORY,
+            description="Puts the end of what there is at the start of a window's latent, under a noise mask that "
+            "holds it there, so that the window goes on from it.",
+            search_aliases=["overlap", "noise mask", "extend video", "temporal mask"],
+            inputs=[
+                io.Latent.Input(
+                    "latent", tooltip="Of this window: EmptyLTXVLatentVideo, or LTXVImgToVideoInplace after it."
+                ),
+                io.Latent.Input("given", tooltip="As many latents as are pinned, from Latent Context."),
+                latents_input(0, "pinned_latents of Loop Controller: 0 in the first window, which stays as it is."),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="1 keeps them exactly; less lets the model change them.",
+                ),
+            ],
+            outputs=[io.Latent.Output(display_name="latent")],
+        )
+
+    @classmethod
+    def execute(cls, latent: Any, given: Any, latents: int, strength: float) -> io.NodeOutput:
+        return io.NodeOutput(pin(latent, given, latents, strength))
 
 
 class LongTalkConditioningBlend(io.ComfyNode):

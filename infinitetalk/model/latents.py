@@ -1,4 +1,4 @@
-"""What a loop does with the latents of its windows: take the end, drop the start, blend two.
+"""What a loop does with the latents of its windows: take the end, pin it to a start, drop the start, blend two.
 
 LATENT is ComfyUI's dictionary with ``samples`` ``[B, C, F, H, W]``. Whatever else it carries stays behind. Above all
 the ``noise_mask``: it says which latents of *its* pass were given. The next pass would hold latents fixed that are to
@@ -16,7 +16,7 @@ import torch
 
 from ..errors import LongTalkError
 from ..tensors import described, is_plain
-from ..values import check_choice, check_whole
+from ..values import check_choice, check_number, check_whole
 
 Latent = dict[str, Any]
 
@@ -82,6 +82,54 @@ def trim(latent: object, count: int) -> Latent:
     return {"samples": samples[:, :, count:].clone()}
 
 
+def pin(latent: object, given: object, count: int, strength: float = 1.0) -> Latent:
+    """A window's latents with those of ``given`` at their start, held there by the noise mask.
+
+    The mask is the one that sampling this window needs: what ``latent`` brings along for the rest of it stays, above
+    all of guides; that of ``given`` is of another pass and never looked at.
+
+    Args:
+        latent: of the window that is to be sampled, ``[B, C, F, H, W]``: empty, or with the picture in it.
+        given: ``count`` latents ``[B, C, count, H, W]``; not looked at where ``count`` is 0.
+        count: latents that are pinned; 0 leaves ``latent`` as it is, for the first window.
+        strength: 1 holds them, 0 lets them be made anew.
+
+    Returns:
+        A LATENT like ``latent``, with a ``noise_mask`` ``[B or 1, 1, F, H or 1, W or 1]`` where something is pinned.
+
+    Raises:
+        LongTalkError: other sizes, nothing left to be made, no video latents or a joint one, a mask of another form.
+    """
+    strength = check_number(strength, "strength", 0.0, 1.0)
+    samples = video_of(latent)
+    assert isinstance(latent, Mapping)
+    if latent["samples"] is not samples:
+        raise LongTalkError(
+            "latent",
+            expected="the latents of a video alone",
+            actual="a joint audio and video latent",
+            action="Pin before LTXVConcatAVLatent",
+        )
+    frames = samples.shape[2]
+    count = _within(count, 0, frames - 1, frames, "Pin only the overlap; the window has to be longer than it")
+    if not count:
+        return dict(latent)
+    held = video_of(given, "given")
+    wanted = (*samples.shape[:2], count, *samples.shape[3:])
+    if held.shape != wanted:
+        raise LongTalkError(
+            "given",
+            expected=f"{count} latents of the window's size, {list(wanted)}",
+            actual=described(held),
+            action="Connect Latent Context with overlap_latents of Loop Controller, at one size for all windows",
+        )
+    samples = samples.clone()
+    samples[:, :, :count] = held.to(samples)
+    mask = _mask_of(latent, samples)
+    mask[:, :, :count] = 1.0 - strength
+    return {**latent, "samples": samples, "noise_mask": mask}
+
+
 def crossfade(first: object, second: object, count: int, curve: Curve | str = Curve.COSINE) -> Latent:
     """Both latents joined, the last ``count`` of the first blended into the first ``count`` of the second.
 
@@ -130,6 +178,23 @@ def rising(count: int, curve: Curve | str = Curve.COSINE) -> torch.Tensor:
     places = torch.arange(1, count + 1, dtype=torch.float64) / (count + 1)
     share = places if kind is Curve.LINEAR else (1 - torch.cos(math.pi * places)) / 2
     return share.float()
+
+
+def _mask_of(latent: Mapping[str, Any], samples: torch.Tensor) -> torch.Tensor:
+    """A copy of a LATENT's own noise mask, one value per latent at least; ones where it has none."""
+    batch, _, frames, height, width = samples.shape
+    mask = latent.get("noise_mask")
+    if mask is None:
+        return torch.ones((1, 1, frames, 1, 1), device=samples.device)
+    fits = is_plain(mask) and mask.ndim == 5 and mask.shape[1:3] == (1, frames)
+    if not fits or mask.shape[0] not in (1, batch) or mask.shape[3:] not in ((1, 1), (height, width)):
+        raise LongTalkError(
+            "latent",
+            expected=f"no noise mask, or one with a value for each latent, [1, 1, {frames}, 1, 1]",
+            actual=described(mask),
+            action="Connect EmptyLTXVLatentVideo or LTXVImgToVideoInplace, not the latent of an earlier window",
+        )
+    return mask.to(torch.float32, copy=True)
 
 
 def _within(count: object, lowest: int, highest: int, frames: int, action: str) -> int:

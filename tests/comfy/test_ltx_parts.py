@@ -203,6 +203,57 @@ def test_a_stale_mask_would_hold_free_latents_fixed(nodes: ModuleType, core: Mod
         assert (again["noise_mask"].unbind()[0] == 1).all()
 
 
+# ---------------------------------------------------------------- one window's inputs
+
+
+@pytest.mark.parametrize(("rate", "channels", "fps"), [(44100, 2, 25), (16000, 1, 24)])
+def test_sound_of_an_iteration(
+    nodes: ModuleType, ltx: SimpleNamespace, make_audio: Callable[..., Any], rate: int, channels: int, fps: int
+) -> None:
+    """As many latents as the window has time, all given; what the sampler hears; past the end the last window's."""
+    from longtalk.audio.tracks import track_from_audio
+    from longtalk.infinitetalk.host.ltx_sound import encode_sound
+    from longtalk.infinitetalk.plan.ltx_windows import geometry, plan_ltx
+
+    audio = make_audio(80 / fps, rate=rate, channels=channels)
+    lengths = {"window_seconds": 33 / fps, "overlap_seconds": 17 / fps, "fps": fps}
+    plan = plan_ltx(80, geometry(**{"window_s": 33 / fps, "overlap_s": 17 / fps, "fps": fps}))
+    given = {"audio": audio, "audio_vae": ltx.audio_vae, **lengths}
+    found = [one(nodes.LongTalkLTXEncodeSound.execute(iteration=index, **given)) for index in range(6)]
+    assert [window.length for window in plan.windows] == [33, 33, 33, 33]
+    for index, latent in enumerate(found):
+        window = plan.windows[min(index, 3)]
+        assert set(latent) == {"samples", "noise_mask"}
+        assert latent["samples"].shape == (1, 8, round(33 / fps * 25), 16)
+        assert torch.equal(latent["samples"], encode_sound(ltx.audio_vae, track_from_audio(audio), window, fps))
+        assert torch.equal(latent["noise_mask"], torch.zeros(1, 1, 1, 1))
+    assert not torch.allclose(found[0]["samples"], found[1]["samples"], atol=1e-3)
+    capped = one(nodes.LongTalkLTXEncodeSound.execute(iteration=5, max_iterations=2, **given))
+    assert torch.equal(capped["samples"], found[1]["samples"])
+
+
+def test_sound_needs_the_audio_vae(nodes: ModuleType, ltx: SimpleNamespace, make_audio: Callable[..., Any]) -> None:
+    with pytest.raises(LongTalkError, match=r"audio_vae: expected LTX's audio VAE, got .*Load LTXV Audio VAE"):
+        nodes.LongTalkLTXEncodeSound.execute(audio=make_audio(2), audio_vae=ltx.vae, iteration=0, **SETTINGS)
+
+
+def test_a_pinned_window_through_cores_masking(nodes: ModuleType, core: ModuleType) -> None:
+    """What is pinned comes out as it went in, the rest is made; the first window keeps its own mask."""
+    empty = one(core.EmptyLTXVLatentVideo.execute(64, 64, 65, 1))
+    whole = {"samples": video_latent(33), "noise_mask": torch.zeros(1, 1, 5, 1, 1)}
+    given = one(nodes.LongTalkLatentContext.execute(whole, 3))
+    pinned = one(nodes.LongTalkLatentPin.execute(empty, given, 3, 1.0))
+    made = sampled_by_core(pinned, torch.randn(pinned["samples"].shape))
+    assert torch.equal(made[:, :, :3], whole["samples"][:, :, -3:])
+    assert (made[:, :, 3:] == 1).all()
+    sound = {"samples": torch.zeros(1, 8, 65, 16), "noise_mask": torch.zeros(1, 1, 1, 1)}
+    masks = one(core.LTXVConcatAVLatent.execute(pinned, sound))["noise_mask"].unbind()
+    assert masks[0].flatten().tolist() == [0.0] * 3 + [1.0] * 6
+    first = {**empty, "noise_mask": torch.ones(1, 1, 9, 1, 1)}
+    first["noise_mask"][:, :, 0] = 0
+    assert one(nodes.LongTalkLatentPin.execute(first, given, 0, 1.0))["noise_mask"] is first["noise_mask"]
+
+
 # ---------------------------------------------------------------- conditioning
 
 

@@ -43,6 +43,8 @@ NODES = {
     "LongTalkFrameAt",
     "LongTalkPurgeVRAM",
     "LongTalkPromptSchedule",
+    "LongTalkLTXEncodeSound",
+    "LongTalkLatentPin",
 }
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from longtalk.infinitetalk.errors import LongTalkError
-from longtalk.infinitetalk.model.latents import Curve, context, crossfade, rising, trim, video_of
+from longtalk.infinitetalk.model.latents import Curve, context, crossfade, pin, rising, trim, video_of
 
 
 def latent(frames: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> dict[str, Any]:
@@ -162,3 +162,66 @@ def test_a_crossfade_hides_a_step_that_trimming_shows(curve: Curve) -> None:
     seam = range(frames - count - 1, frames)
     assert seam_ratio(trimmed, seam) > 4
     assert seam_ratio(joined, seam) < 0.5 * seam_ratio(trimmed, seam)
+
+
+def window(frames: int, **also: Any) -> dict[str, Any]:
+    return {"samples": latent(frames, seed=9)["samples"], "downscale_ratio_spacial": 32, **also}
+
+
+@pytest.mark.parametrize("strength", [1.0, 0.75, 0.0])
+def test_pinned_latents_are_those_given_under_a_mask(strength: float) -> None:
+    """The mask of `given`, all zeros here, is of another pass and does not count."""
+    empty, given = window(6), latent(2)
+    before = empty["samples"].clone()
+    pinned = pin(empty, given, 2, strength)
+    assert set(pinned) == {"samples", "noise_mask", "downscale_ratio_spacial"}
+    assert torch.equal(pinned["samples"], torch.cat([given["samples"], before[:, :, 2:]], dim=2))
+    assert pinned["noise_mask"].shape == (1, 1, 6, 1, 1)
+    assert pinned["noise_mask"].flatten().tolist() == [1 - strength] * 2 + [1.0] * 4
+    pinned["samples"].zero_()
+    assert torch.equal(empty["samples"], before)
+    assert "noise_mask" not in empty
+
+
+@pytest.mark.parametrize("sides", [(1, 1), (2, 3)])
+def test_the_windows_own_mask_stays_behind_what_is_pinned(sides: tuple[int, int]) -> None:
+    """The picture's first latent is overwritten, a guide's at the end is not."""
+    mask = torch.tensor([0.0, 1.0, 1.0, 1.0, 0.5]).view(1, 1, 5, 1, 1).expand(1, 1, 5, *sides)
+    pinned = pin(window(5, noise_mask=mask), latent(2), 2)["noise_mask"]
+    assert pinned.shape == mask.shape
+    for value, wanted in zip(pinned[0, 0].unbind(), [0.0, 0.0, 1.0, 1.0, 0.5], strict=True):
+        assert (value == wanted).all()
+    assert mask[0, 0, 1].eq(1).all()
+
+
+def test_nothing_pinned_leaves_the_window_as_it_is() -> None:
+    mask = torch.zeros(1, 1, 5, 1, 1)
+    first = window(5, noise_mask=mask)
+    assert pin(first, {"samples": None}, 0) == first
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"count": 5}, "latents: expected 0 to 4, as there are 5, got 5"),
+        ({"count": True}, "latents: expected"),
+        ({"strength": 1.5}, "strength: expected"),
+        (
+            {"given": latent(3)},
+            r"given: expected 2 latents of the window's size, \[1, 4, 2, 2, 3\], got float32 .*3, 2, 3",
+        ),
+        ({"given": {"samples": torch.zeros(1, 4, 2, 2, 4)}}, "given: expected 2 latents of the window's size"),
+        ({"given": None}, "given: expected video latents"),
+        ({"latent": {"samples": Nested(latent(5)["samples"])}}, "latent: .*Pin before LTXVConcatAVLatent"),
+        (
+            {"latent": window(5, noise_mask=torch.ones(1, 1, 4, 1, 1))},
+            r"a value for each latent, \[1, 1, 5, 1, 1\], got",
+        ),
+        ({"latent": window(5, noise_mask=torch.ones(1, 1, 2, 3))}, "latent: expected no noise mask"),
+        ({"latent": window(5, noise_mask=torch.ones(1, 1, 5, 2, 2))}, "latent: expected no noise mask"),
+        ({"latent": window(5, noise_mask=torch.ones(2, 1, 5, 1, 1))}, "latent: expected no noise mask"),
+    ],
+)
+def test_what_cannot_be_pinned(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(LongTalkError, match=message):
+        pin(**{"latent": window(5), "given": latent(2), "count": 2, **changes})
