@@ -2,7 +2,8 @@
 
 A retaken stretch goes on from the window before it, as it was first made, and its end is pinned to what the window
 after it continued from. So nothing outside changes. What can change in windows a to b is what lies between the end of
-a's pinned frames and the beginning of the window after b; so the windows are chosen that a stretch lies in that.
+a's pinned frames and the latents that the window after b goes on from; the windows are chosen so that a stretch lies
+there.
 """
 
 from __future__ import annotations
@@ -63,16 +64,17 @@ def _windows_of(plan: Plan, begin: Fraction, end: Fraction, entry: str) -> tuple
     if not begin < end <= length_s:
         raise _wrong(f"{entry!r}, where the video is {float(length_s):.2f} s")
     windows = plan.windows
-    if len(windows) > 1 and 2 * plan.motion_frames > plan.window_frames:
+    if len(windows) > 1 and 2 * windows[-1].pinned_latents >= windows[0].latents:
         raise LongTalkError(
             "retake",
-            expected="an overlap of at most half the window",
+            expected="an overlap of less than half the window",
             actual=f"{plan.motion_frames} of {plan.window_frames} frames",
             action="Use rerender_from, which makes the rest of the video again, or a shorter overlap for a new video",
         )
     first = max(i for i, window in enumerate(windows) if Fraction(window.start + window.pinned, plan.fps) <= begin)
-    starts = [Fraction(window.start, plan.fps) for window in windows[1:]]
-    last = next((i for i, start in enumerate(starts) if i >= first and start >= end), len(windows) - 1)
+    # The first latent that is handed on is one frame to the window after and a whole step to the one before.
+    ends = [Fraction(window.start - (window.step - 1), plan.fps) for window in windows[1:]]
+    last = next((i for i, stays in enumerate(ends) if i >= first and stays >= end), len(windows) - 1)
     return first + 1, last + 1
 
 
