@@ -5,6 +5,7 @@
     python -m benchmarks.loop      what does LongTalk itself cost per window?
     python -m benchmarks.compare   how fast is it beside ComfyUI's own nodes and another pack, and how exact?
     python -m benchmarks.cards     does it run in the memory of a 24, 16 and 12 GB card, and how fast?
+    python -m benchmarks.ltx       what does a window of LTX-2.3 take, in seconds and in GPU memory?
     python -m benchmarks.tables    the results of these two as a page and a plot
 
 They run with any Python on a fresh clone: one that does not know `longtalk` hands over to the clone's environment.

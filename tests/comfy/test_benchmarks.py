@@ -41,6 +41,16 @@ def test_both_made_what_was_asked_for(results: Path) -> None:
     assert [row["error"] for row in rows if row["case"] == "accuracy"] == [0.0, 0.0, 0.0], "one attention on the CPU"
 
 
+def test_ltx_runs_at_tiny_size(comfyui_path: Path, root: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.ltx", "--size", "tiny"]
+    environ = {**os.environ, "COMFYUI_PATH": str(comfyui_path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=root, env=environ, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    row = json.loads(done.stdout.splitlines()[-1])
+    assert (row["windows"], row["frames"]) == (3, 81)
+    assert row["forward_ms"] > 0
+
+
 def test_table_and_plot(results: Path, root: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.tables", "--out", str(results)]
     subprocess.run(command, cwd=root, check=True, capture_output=True)
