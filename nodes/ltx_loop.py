@@ -15,11 +15,12 @@ from ..infinitetalk.plan.ltx_loop import ITERATION_MAX, WINDOWS_MAX, loop_plan, 
 from ..infinitetalk.plan.ltx_windows import FPS_MAX, WINDOW_MAX_S, geometry
 from ..infinitetalk.plan.picture import draw_plan
 from ..infinitetalk.plan.report import clock
+from ..infinitetalk.plan.schedule import schedule_report
 from ..infinitetalk.run.seeds import SEED_LIMIT
 from ..infinitetalk.tensors import described, is_plain
 from ..infinitetalk.values import check_number, check_whole
 from .common import CATEGORY, to_image
-from .plan import PICTURE_RATE_HZ
+from .plan import PICTURE_RATE_HZ, prompts_from, schedule_text_input
 
 log = logging.getLogger(__name__)
 
@@ -161,6 +162,7 @@ class LongTalkLoopPlan(io.ComfyNode):
                 *loop_inputs(),
                 fps_input(),
                 limit_input(),
+                schedule_text_input(),
             ],
             outputs=[
                 io.Image.Output(display_name="picture"),
@@ -173,13 +175,21 @@ class LongTalkLoopPlan(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, audio: Any, window_seconds: float, overlap_seconds: float, fps: int, max_iterations: int = 0
+        cls,
+        audio: Any,
+        window_seconds: float,
+        overlap_seconds: float,
+        fps: int,
+        max_iterations: int = 0,
+        schedule_text: str = "",
     ) -> io.NodeOutput:
         shape = geometry(window_seconds, overlap_seconds, fps)
         track = track_from_audio(audio, "audio")
         plan = loop_plan(track.samples, track.sample_rate, shape, max_iterations)
-        picture = to_image(draw_plan(plan, [mono(track, PICTURE_RATE_HZ).numpy()], PICTURE_RATE_HZ))
-        report = loop_report(plan, shape)
+        prompts = prompts_from(schedule_text, plan)
+        waveform = mono(track, PICTURE_RATE_HZ).numpy()
+        picture = to_image(draw_plan(plan, [waveform], PICTURE_RATE_HZ, prompts=prompts))
+        report = loop_report(plan, shape) + (f"\n\n{schedule_report(prompts)}" if prompts else "")
         shown = {**ui.PreviewImage(picture, cls=cls).as_dict(), **ui.PreviewText(report).as_dict()}
         return io.NodeOutput(picture, report, len(plan.windows), plan.frames, ui=shown)
 

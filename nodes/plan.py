@@ -18,6 +18,17 @@ from .common import CATEGORY, SpeakersType, speakers_from, to_image, window_inpu
 PICTURE_RATE_HZ = 8000
 
 
+def schedule_text_input() -> Any:
+    return io.String.Input(
+        "schedule_text",
+        default="",
+        multiline=True,
+        optional=True,
+        tooltip="The text of Prompt Schedule (LongTalk): the picture then shows which window has which prompt, snapped "
+        "to the windows, and the report tells what moved. Empty: no schedule.",
+    )
+
+
 def prompts_from(text: str | None, plan: Plan) -> Resolved | None:
     """A schedule laid over the plan's windows; None for an empty text.
 
@@ -42,14 +53,7 @@ class LongTalkPlan(io.ComfyNode):
                 *window_inputs(),
                 io.Audio.Input("audio", optional=True, tooltip="The speech, for one speaker."),
                 SpeakersType.Input("speakers", optional=True, tooltip="Instead of audio, for several speakers."),
-                io.String.Input(
-                    "schedule_text",
-                    default="",
-                    multiline=True,
-                    optional=True,
-                    tooltip="The text of Prompt Schedule (LongTalk): the picture then shows which window has which "
-                    "prompt, snapped to the windows, and the report tells what moved. Empty: no schedule.",
-                ),
+                schedule_text_input(),
             ],
             outputs=[
                 io.Image.Output(display_name="picture"),

@@ -88,8 +88,8 @@ def _checked(inputs: LtxInputs) -> LtxInputs:
 def _all_guides(inputs: LtxInputs, image: torch.Tensor) -> list[Guide]:
     """The user's pictures, and the reference wherever it is due again."""
     plan, found = inputs.plan, list(inputs.guides)
-    every = round(inputs.reanchor_s * plan.fps)
-    if inputs.reanchor_s and every:
+    every = max(1, round(inputs.reanchor_s * plan.fps))
+    if inputs.reanchor_s:
         found += [Guide(frame, image, inputs.reanchor_strength) for frame in range(every, plan.frames, every)]
     return sorted(found, key=lambda guide: guide.frame)
 

@@ -83,7 +83,7 @@ def _draw_title(canvas: Canvas, plan: Plan) -> None:
     details = [
         f"mode {plan.mode.value}",
         f"window {plan.window_frames} frames",
-        f"motion {plan.motion_frames} frames",
+        f"{plan.shared} {plan.motion_frames} frames",
         f"{count(plan.sampled_frames, 'frame')} sampled",
     ]
     canvas.text(px(24), px(16), "   |   ".join(title), size=TITLE)

@@ -40,7 +40,7 @@ def _totals(plan: Plan) -> Iterator[str]:
     pinned = sum(window.pinned for window in plan.windows)
     windows = count(len(plan.windows), "window")
     yield f"{count(plan.frames, 'frame')}, {_seconds(plan.frames, plan.fps)} at {plan.fps} fps, in {windows}"
-    yield f"Mode {plan.mode.value}: window {plan.window_frames} frames, motion {plan.motion_frames} frames"
+    yield f"Mode {plan.mode.value}: window {plan.window_frames} frames, {plan.shared} {plan.motion_frames} frames"
     yield f"Lengths: {_lengths(plan.windows)}"
     overhead = 100 * (plan.sampled_frames - plan.frames) / plan.frames
     extra = f"{overhead:.1f} % more than come out: {pinned:,} pinned again, {plan.surplus_frames:,} cut"

@@ -103,6 +103,11 @@ class Plan:
     fps: int = FPS
 
     @property
+    def shared(self) -> str:
+        """What the family calls the frames that neighbouring windows share."""
+        return "motion" if self.windows[0].step == VAE_STEP else "overlap"
+
+    @property
     def sampled_frames(self) -> int:
         """Frames the sampler works on, pinned and cut ones included."""
         return sum(window.length for window in self.windows)
