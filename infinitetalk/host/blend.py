@@ -1,8 +1,7 @@
-"""Mixing prompts: one CONDITIONING out of several, by weight."""
+"""Several prompts as one conditioning, each by its weight."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,64 +9,76 @@ import torch
 
 from ..errors import LongTalkError
 from ..tensors import described, is_plain
-from ..values import shown
+from ..values import check_number
 
-_SUM_SLACK = 1e-6
-
+Conditioning = list[list[Any]]
 Part = tuple[Any, float]
 """(CONDITIONING, weight)"""
 
+_WEIGHT_MAX = 1e6
+_ENCODE = "Encode all prompts with the same text encoder"
+
 
 def blend_conditioning(parts: Sequence[Part]) -> Any:
-    """The weighted sum of texts and pooled outputs, entry by entry.
+    """A weighted mean of conditionings.
 
-    Texts ``[1, tokens, width]`` of fewer tokens are padded with zeros to the longest, and attention masks
-    ``[1, tokens]`` are united; pooled outputs are averaged over the parts that have one. What else an entry carries
-    comes from the heaviest part, the first of equals. For two prompts of the same length this is what ComfyUI's
-    ConditioningAverage computes (``nodes.py``, ``addWeighted``); that node cuts a longer second prompt off.
+    Texts shorter than the longest are filled with zeros, as core's ConditioningAverage does (which also cuts longer
+    ones; nothing is cut here). ``pooled_output`` is mixed among those that have one, ``attention_mask`` covers what any
+    part's covers. All other extras are those of the heaviest part, of the first among equals.
 
     Args:
-        parts: conditionings with as many entries each, and weights of 0 or more that add up to 1.
+        parts: CONDITIONINGs and weights of 0 or more, of which at least one is above 0; their sum counts as one. A part
+            of weight 0 is as if it were not there, and a single part comes back as it is. Conditionings of several
+            entries are mixed entry by entry; one with a single entry is mixed into each.
 
     Returns:
-        A new CONDITIONING; the very object when only one part has a weight.
+        CONDITIONING, new; tensors are those of the first part in kind and device. The very object where only one part
+        has a weight.
 
     Raises:
-        LongTalkError: weights that do not add up to 1, conditionings that cannot be mixed.
+        LongTalkError: no weight above 0, texts of different encoders, or entries that do not pair up.
     """
-    check_blend(parts)
-    heavy = [(conditioning, weight) for conditioning, weight in parts if weight > 0]
-    if len(heavy) == 1:
-        return heavy[0][0]
-    heaviest = max(range(len(heavy)), key=lambda place: heavy[place][1])
-    weights = [weight for _, weight in heavy]
-    entries = zip(*(conditioning for conditioning, _ in heavy), strict=True)
-    return [_blended(list(each), weights, heaviest) for each in entries]
+    used = [
+        (_checked(conditioning, f"conditioning {number}"), value)
+        for number, (conditioning, weight) in enumerate(parts, 1)
+        if (value := check_number(weight, f"weight {number}", 0.0, _WEIGHT_MAX)) > 0
+    ]
+    if not used:
+        raise LongTalkError(
+            "weights", expected="at least one above 0", actual="none", action="Give one of the prompts a weight"
+        )
+    if len(used) == 1:
+        return used[0][0]
+    entries = max(len(conditioning) for conditioning, _ in used)
+    for number, (conditioning, _) in enumerate(used, 1):
+        if len(conditioning) not in (1, entries):
+            raise LongTalkError(
+                f"conditioning {number}",
+                expected=f"1 or {entries} entries, as the others have",
+                actual=str(len(conditioning)),
+                action="Mix the prompts before they are combined",
+            )
+    return [
+        _mixed([(conditioning[index % len(conditioning)], weight) for conditioning, weight in used])
+        for index in range(entries)
+    ]
 
 
-def check_blend(parts: Sequence[Part], names: Sequence[str] = ()) -> None:
-    """Whether :func:`blend_conditioning` can mix these.
+def check_blend(parts: Sequence[Part], names: Sequence[str]) -> None:
+    """Whether :func:`blend_conditioning` can mix these, without mixing them.
 
     Args:
         parts: as it takes them.
-        names: what messages call them; numbers from 1 where it is left out.
+        names: what messages call them.
 
     Raises:
         LongTalkError
     """
-    weights = [weight for _, weight in parts]
-    if not all(math.isfinite(weight) and weight >= 0 for weight in weights) or abs(sum(weights) - 1) > _SUM_SLACK:
-        raise LongTalkError(
-            "weights of the prompts",
-            expected="0 or more each, 1 together",
-            actual=shown(weights),
-            action="Divide each by their sum",
-        )
-    names = names or [f"prompt {number}" for number in range(1, len(parts) + 1)]
-    shapes: list[tuple[str, list[tuple[int, ...]]]] = []
-    for name, (conditioning, weight) in zip(names, parts, strict=True):
-        if weight > 0:
-            shapes.append((name, list(_shapes(name, conditioning))))
+    shapes = [
+        (name, list(_shapes(name, conditioning)))
+        for name, (conditioning, weight) in zip(names, parts, strict=True)
+        if weight > 0
+    ]
     first, wanted = shapes[0]
     for name, found in shapes[1:]:
         if found != wanted:
@@ -102,51 +113,84 @@ def _words(shapes: Sequence[tuple[int, ...]]) -> str:
     return " and ".join(f"[{batch}, tokens, {width}]" for batch, width in shapes)
 
 
-def _blended(entries: Sequence[Any], weights: Sequence[float], heaviest: int) -> list[Any]:
-    texts, extras = [entry[0] for entry in entries], [entry[1] for entry in entries]
-    like = texts[heaviest]
+def _checked(conditioning: Any, name: str) -> Conditioning:
+    if not isinstance(conditioning, (list, tuple)) or not conditioning or not all(map(_is_entry, conditioning)):
+        raise LongTalkError(
+            name,
+            expected="a CONDITIONING with a text [batch, tokens, width] in each entry",
+            actual=described(conditioning),
+            action="Connect CLIP Text Encode, or Load Conditioning (LongTalk)",
+        )
+    return conditioning  # type: ignore[return-value]
+
+
+def _is_entry(entry: Any) -> bool:
+    if not isinstance(entry, (list, tuple)) or len(entry) != 2 or not isinstance(entry[1], dict):
+        return False
+    return is_plain(entry[0]) and entry[0].is_floating_point() and entry[0].ndim == 3
+
+
+def _mixed(entries: Sequence[tuple[Sequence[Any], float]]) -> list[Any]:
+    total = sum(weight for _, weight in entries)
+    shares = [weight / total for _, weight in entries]
+    texts = [text for (text, _), _ in entries]
+    extras = [extra for (_, extra), _ in entries]
     tokens = max(text.shape[1] for text in texts)
-    mixed = _sum([_padded(text.to(like), tokens) for text in texts], weights)
-    extra = dict(extras[heaviest])
-    pooled = [
-        (each, weight) for each, weight in zip(_of(extras, "pooled_output"), weights, strict=True) if each is not None
-    ]
-    if pooled:
-        whole = sum(weight for _, weight in pooled)
-        shares = [weight / whole for _, weight in pooled] if len(pooled) < len(weights) else list(weights)
-        tensors = [each for each, _ in pooled]
-        if any(each.shape != tensors[0].shape for each in tensors):
-            raise LongTalkError(
-                "pooled outputs of the prompts",
-                expected="the same shape",
-                actual=" and ".join(described(each) for each in tensors),
-                action="Encode all prompts with the same text encoder",
-            )
-        extra["pooled_output"] = _sum([each.to(tensors[0]) for each in tensors], shares)
-    masks = _of(extras, "attention_mask")
+    mixed = dict(extras[max(range(len(shares)), key=shares.__getitem__)])
+    raw = {bool(extra.get("unprocessed_ltxav_embeds")) for extra in extras}
+    if len(raw) > 1:
+        raise LongTalkError(
+            "conditioning", expected="texts of one encoder", actual="one of them in another form", action=_ENCODE
+        )
+    pooled = [(extra.get("pooled_output"), share) for extra, share in zip(extras, shares, strict=True)]
+    given = [(value, share) for value, share in pooled if value is not None]
+    if given:
+        mixed["pooled_output"] = _mean([value for value, _ in given], [share for _, share in given], "pooled output")
+    masks = [extra.get("attention_mask") for extra in extras]
     if any(mask is not None for mask in masks):
-        padded = [
-            torch.ones_like(text[..., 0]) if mask is None else mask for mask, text in zip(masks, texts, strict=True)
-        ]
-        kind = next(mask for mask in masks if mask is not None)
-        extra["attention_mask"] = torch.stack([_padded(mask.to(kind), tokens) for mask in padded]).amax(0)
-    return [mixed, extra]
+        mixed["attention_mask"] = _union(masks, texts, tokens)
+    return [_mean([_filled(text, tokens) for text in texts], shares, "text"), mixed]
 
 
-def _of(extras: Sequence[dict[str, Any]], name: str) -> list[Any]:
-    return [extra.get(name) for extra in extras]
+def _filled(tensor: torch.Tensor, tokens: int) -> torch.Tensor:
+    """``[B, L, D]`` -> ``[B, tokens, D]``, zeros behind."""
+    return torch.nn.functional.pad(tensor, (0, 0, 0, tokens - tensor.shape[1]))
 
 
-def _padded(values: torch.Tensor, tokens: int) -> torch.Tensor:
-    """``[1, tokens, ...]``, zeros after the end."""
-    missing = tokens - values.shape[1]
-    if missing == 0:
-        return values
-    return torch.cat([values, values.new_zeros((values.shape[0], missing, *values.shape[2:]))], dim=1)
+def _mean(tensors: Sequence[Any], shares: Sequence[float], what: str) -> torch.Tensor:
+    """The weighted mean; it begins at the first and adds differences, so that equal tensors stay what they are."""
+    first = tensors[0]
+    shapes = {tuple(tensor.shape[1:]) if is_plain(tensor) else None for tensor in tensors}
+    if len(shapes) > 1 or None in shapes or len({tensor.shape[0] for tensor in tensors} | {1}) > 2:
+        raise LongTalkError(
+            f"{what} of the conditionings",
+            expected="the same shape in all",
+            actual=", ".join(described(tensor) for tensor in tensors),
+            action=_ENCODE,
+        )
+    base = first.float()
+    total = sum(shares)
+    mean = base
+    for tensor, share in zip(tensors[1:], shares[1:], strict=True):
+        mean = mean + (tensor.to(base) - base) * (share / total)
+    return mean.to(first.dtype)
 
 
-def _sum(values: Sequence[torch.Tensor], weights: Sequence[float]) -> torch.Tensor:
-    total = values[0] * weights[0]
-    for value, weight in zip(values[1:], weights[1:], strict=True):
-        total = total + value * weight
-    return total
+def _union(masks: Sequence[Any], texts: Sequence[torch.Tensor], tokens: int) -> torch.Tensor:
+    """``[B, tokens]``: where any part has a token to look at. A part without a mask shows all of its own."""
+    rows = []
+    for mask, text in zip(masks, texts, strict=True):
+        row = mask if mask is not None else torch.ones(text.shape[:2])
+        if not is_plain(row) or row.ndim != 2 or row.shape[1] != text.shape[1]:
+            raise LongTalkError(
+                "attention_mask of the conditionings",
+                expected="one value per token [batch, tokens]",
+                actual=f"{described(row)} beside {described(text)}",
+                action=_ENCODE,
+            )
+        rows.append(torch.nn.functional.pad(row.to(texts[0].device).float(), (0, tokens - row.shape[1])))
+    first = next(mask for mask in masks if mask is not None)
+    union = rows[0]
+    for row in rows[1:]:
+        union = torch.maximum(union, row)
+    return union.to(first.dtype)

@@ -277,7 +277,7 @@ def test_the_line_is_in_the_report(
     parts: SimpleNamespace, portrait: torch.Tensor, make_audio: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import longtalk.nodes
-    from longtalk.infinitetalk.host import session
+    from longtalk.infinitetalk.host import talk
 
     asked = []
 
@@ -285,8 +285,8 @@ def test_the_line_is_in_the_report(
         asked.append((model, tokens))
         return [*advice(model, tokens), "fp8: a line"]
 
-    advice = session.advice
-    monkeypatch.setattr(session, "advice", give)
+    advice = talk.advice
+    monkeypatch.setattr(talk, "advice", give)
     settings = sampler_settings(parts, portrait, audio=make_audio(0.3), width=48, height=32, steps=1)
     report = longtalk.nodes.LongTalkSampler.execute(**settings).result[2]
     assert "note: fp8: a line" in report

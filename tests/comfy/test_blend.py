@@ -38,9 +38,7 @@ def test_one_part_comes_back_as_it_is(blend: Any) -> None:
     only = prompt(1.0, pooled_output=None)
     for parts in ([(only, 0.3)], [(only, 1), (prompt(2.0, 9), 0)], [(prompt(2.0, 9), 0.0), (only, 1)]):
         result = blend(parts)
-        assert result is not only
-        assert result == only
-        assert result[0][0] is only[0][0]
+        assert result is only
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from longtalk.infinitetalk.errors import LongTalkError
 from longtalk.infinitetalk.plan.ltx_loop import loop_plan, loop_report, loop_step
 from longtalk.infinitetalk.plan.ltx_windows import Geometry, geometry
-from longtalk.infinitetalk.plan.picture import SPEAKERS, draw_plan
+from longtalk.infinitetalk.plan.picture import draw_plan
 from longtalk.infinitetalk.plan.picture_layout import lay_out, ticks
+from longtalk.infinitetalk.plan.picture_waves import SPEAKERS
 from longtalk.infinitetalk.plan.report import clock, plan_report
 from longtalk.infinitetalk.plan.windows import plan_windows
 
