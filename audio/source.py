@@ -18,12 +18,11 @@ from .sound import Track, check_length, checked_peak, checked_rate
 logger = logging.getLogger(__name__)
 
 _CONVERT = "Make a sound file of it with ffmpeg (ffmpeg -i FILE sound.wav), or choose another file"
-_FILL = "Let ffmpeg fill it with silence (ffmpeg -i FILE -af aresample=async=1 sound.wav), or choose another file"
 
-_DAMAGE_S = 0.1
-"""Seconds in broken packets that make a sound unusable; less is a word or two of metadata, or cannot be heard."""
-_GAP_S = 0.5
-"""Seconds that are missing between two frames, or at the end, before it is a matter to speak of."""
+_BROKEN_S = 0.1
+"""Seconds in packets without sound that make a file unusable; less is a tag in its middle, or cannot be heard."""
+_MISSING_S = 0.5
+"""Seconds missing between two frames, or at the end, from which it is worth a word."""
 
 
 class Source(Protocol):
@@ -137,7 +136,7 @@ class FileSource:
 
     def _pieces(self) -> Iterator[np.ndarray]:
         """float32 ``[C, n]`` as the decoder cuts them."""
-        resampler, form, read = None, None, 0
+        resampler, form = None, None
         for frame in self._frames():
             if form != (frame.format.name, frame.layout.name, frame.sample_rate):
                 if resampler is not None:
@@ -145,22 +144,14 @@ class FileSource:
                 form = (frame.format.name, frame.layout.name, frame.sample_rate)
                 # Packed: PyAV (18.1 and before) crashes when it hands out planar samples of eight channels.
                 resampler = av.AudioResampler(format="flt", layout=self._layout, rate=self._rate_hz)
-            for piece in self._converted(resampler, frame):
-                read += piece.shape[1]
-                yield piece
+            yield from self._converted(resampler, frame)
         if resampler is not None:
             yield from self._converted(resampler, None)
-        if self._duration_s is not None and read / self._rate_hz < self._duration_s - _GAP_S:
-            logger.warning(
-                "%s ends at %.2f s, its header says %.2f s: the rest may be missing",
-                self.name,
-                read / self._rate_hz,
-                self._duration_s,
-            )
 
     def _frames(self) -> Iterator[Any]:
-        """What the decoder gives, in one piece: little of it may be broken, and none left out."""
-        end_s, lost_s = 0.0, 0.0
+        """What the decoder gives; refuses a sound of which more than an instant is broken or missing."""
+        read_s, end_s, broken_s = 0.0, None, 0.0
+        damage = ""
         with self._opened() as container:
             stream = self._stream(container)
             packets = container.demux(stream)
@@ -169,28 +160,30 @@ class FileSource:
                 try:
                     packet = next(packets, None)
                     if packet is None:
-                        return
+                        break
                     frames = packet.decode()
                 except av.FFmpegError as error:
                     # Files that were joined by hand have tags in their middle, which are no packets of sound.
-                    lost_s += float(packet.duration * packet.time_base) if packet and packet.duration else _DAMAGE_S
-                    if packet is None or lost_s >= _DAMAGE_S:
-                        self._refuse(
-                            "a sound that can be read to its end", f"damage at {end_s:.2f} s ({_words(error)})"
-                        )
-                    logger.warning("%s: a damaged packet is left out at %.2f s", self.name, end_s)
+                    damage = damage or f"damage at {read_s:.2f} s ({_words(error)})"
+                    broken_s += float(packet.duration * packet.time_base) if packet and packet.duration else _BROKEN_S
+                    if packet is None or broken_s >= _BROKEN_S:
+                        self._refuse_damaged(damage)
                     continue
                 for frame in frames:
-                    start_s = end_s if frame.pts is None else float(frame.pts * frame.time_base)
-                    if start_s - end_s >= _GAP_S and end_s:
-                        self._refuse(
-                            "a sound in one piece",
-                            f"a gap of {start_s - end_s:.2f} s at {end_s:.2f} s, where it is damaged or was not "
-                            "recorded",
-                            _FILL,
-                        )
-                    end_s = start_s + frame.samples / frame.sample_rate
+                    start_s = None if frame.pts is None else float(frame.pts * frame.time_base)
+                    if start_s is not None and end_s is not None and start_s - end_s >= _MISSING_S:
+                        self._refuse_gap(start_s - end_s, read_s)
+                    length_s = frame.samples / frame.sample_rate
+                    end_s = None if start_s is None else start_s + length_s
+                    read_s += length_s
                     yield frame
+        if self._duration_s is not None and self._duration_s - read_s >= _MISSING_S:
+            if damage:
+                self._refuse_damaged(damage)
+            early = f"ends at {read_s:.2f} s, its header says {self._duration_s:.2f} s: the rest may be missing"
+            logger.warning("%s %s", self.name, early)
+        elif damage:
+            logger.warning("%s: left out what cannot be read: %s", self.name, damage)
 
     def _converted(self, resampler: Any, frame: Any) -> Iterator[np.ndarray]:
         if frame is not None:
@@ -226,6 +219,16 @@ class FileSource:
         if stream.codec_context is None:
             self._refuse("a sound that ffmpeg can decode", "one in a format it has no decoder for")
         return stream
+
+    def _refuse_damaged(self, damage: str) -> NoReturn:
+        self._refuse("a sound that can be read to its end", damage)
+
+    def _refuse_gap(self, gap_s: float, at_s: float) -> NoReturn:
+        self._refuse(
+            "a sound in one piece",
+            f"a gap of {gap_s:.2f} s at {at_s:.2f} s, where it is damaged or was not recorded",
+            "Let ffmpeg fill it with silence (ffmpeg -i FILE -af aresample=async=1 sound.wav), or choose another file",
+        )
 
     def _refuse(self, expected: str, actual: str, action: str = _CONVERT) -> NoReturn:
         raise LongTalkError(f"file {self._path}", expected=expected, actual=actual, action=action)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from ..run.chains import check_file
 from ..run.files import DamagedFileError, atomic, disk_errors
 from ..run.join import WrittenVideo, join
 from ..run.run_folder import RunFolder
+from .arguments import check_new_file
 from .describe import sound_damage, video_damage
 from .overview import NOT_A_RUN, UNREADABLE, Overview
 from .terminal import count
@@ -108,13 +108,7 @@ def _check_target(run: Overview, target: Path, force: bool) -> None:
             actual=f"one inside {run.folder.path.parent}",
             action="Name another place",
         )
-    if target.is_dir() or (os.path.lexists(target) and not force):
-        raise LongTalkError(
-            f"file {target}",
-            expected="a new file",
-            actual="a folder" if target.is_dir() else "one that is there already",
-            action="Name another file" if target.is_dir() else "Name another file, or add --force to replace it",
-        )
+    check_new_file(target, force)
 
 
 def check_deletable(run: Overview) -> None:

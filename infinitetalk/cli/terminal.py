@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from typing import TextIO
@@ -30,6 +31,11 @@ def say(line: str = "", stream: TextIO | None = None) -> None:
 def complain(line: str) -> None:
     """Print a line on the error stream."""
     say(line, sys.stderr)
+
+
+def say_json(content: object) -> None:
+    """Print JSON in ASCII, where no character can do harm."""
+    sys.stdout.write(json.dumps(content, indent=1) + "\n")
 
 
 def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from made_runs import make_run
 
-from longtalk.infinitetalk.cli.runs import main
+from longtalk.infinitetalk.cli.main import main
 from longtalk.infinitetalk.run.files import write_json
 from longtalk.infinitetalk.run.loop import Fallbacks
 from longtalk.infinitetalk.run.run_folder import RunFolder

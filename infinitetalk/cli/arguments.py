@@ -1,0 +1,40 @@
+"""Arguments that several commands take."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from ..errors import LongTalkError
+
+
+def seconds(text: str) -> float:
+    """ "83.5" or "1:23.5" as seconds."""
+    total = 0.0
+    for part in text.split(":"):
+        total = total * 60 + float(part)
+    return total
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON, for a program")
+
+
+def add_force(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--force", action="store_true", help="replace a file that is there")
+
+
+def check_new_file(path: Path, force: bool) -> None:
+    """Refuse a place to write to that is taken.
+
+    Raises:
+        LongTalkError: a folder, or a file that ``--force`` was not given for.
+    """
+    if path.is_dir() or (os.path.lexists(path) and not force):
+        raise LongTalkError(
+            f"file {path}",
+            expected="a new file",
+            actual="a folder" if path.is_dir() else "one that is there already",
+            action="Name another file" if path.is_dir() else "Name another file, or add --force to replace it",
+        )
