@@ -296,7 +296,7 @@ def text_boxes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[float, 
             boxes.append((text, pen.textbbox(place, text, font=_font(size), anchor=anchor)))
         return finish(self)
 
-    monkeypatch.setattr(picture.Canvas, "finish", record)
+    monkeypatch.setattr(Canvas, "finish", record)
     return boxes
 
 
