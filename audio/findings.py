@@ -14,7 +14,7 @@ from itertools import groupby
 
 import numpy as np
 
-from ..infinitetalk.plan.report import clock, count
+from ..infinitetalk.plan.report import clock_s, count
 from .analysis import Analysis
 from .loudness import BLOCK_S
 from .spectrum import BANDS_HZ, decibels
@@ -27,11 +27,11 @@ EDGE_S = 1.5
 PAUSE_S = 81 / 25
 """A window of WAN: in a longer pause there is one without any speech to go by."""
 DULL_DB = 20.0
-"""How far sibilance may lie below the loudest band; 17.7 dB is the mean of 12 languages (Byrne et al., 1994)."""
+"""How far sibilance may lie below the loudest band; 17.9 dB is the mean of speech (spectrum.AVERAGE_DB)."""
 MUSHY_DB = 24.0
 """From here on it is more than a note: every fourth good recording passes 20 dB."""
 BOOM_DB = 11.0
-"""How far fundamental and boom may lie above the vowels' band; -1.1 dB is that mean. Low voices close to the
+"""How far fundamental and boom may lie above the vowels' band; -1.5 dB is that mean. Low voices close to the
 microphone have up to 9."""
 NOISE_DB = 22.0
 """Speech-to-noise ratio, p90/p5. Continuous clean speech has 25 at least: it never falls silent, and its own quiet
@@ -176,7 +176,7 @@ def _dead_channel(analysis: Analysis) -> Iterator[Finding]:
 def _clipped(analysis: Analysis) -> Iterator[Finding]:
     clipping = analysis.clipping
     if clipping.runs >= CLIPPED_RUNS:
-        first = ", ".join(_clock(time) for time in clipping.first_s[:3])
+        first = ", ".join(clock_s(time) for time in clipping.first_s[:3])
         yield Finding(
             Kind.CLIPPED,
             Severity.WARNING,
@@ -310,7 +310,7 @@ def _silences(analysis: Analysis) -> Iterator[Finding]:
             Kind.PAUSE,
             Severity.NOTE,
             f"{count(len(pauses), 'pause')} longer than a window of {PAUSE_S:.2f} s, the longest "
-            f"{longest.duration_s:.1f} s at {_clock(longest.start_s)}",
+            f"{longest.duration_s:.1f} s at {clock_s(longest.start_s)}",
             "Shorten them, or give them a prompt of their own with Prompt Schedule (LongTalk): a mouth shut, listening",
             tuple(pauses),
         )
@@ -341,10 +341,6 @@ _FOLLOWS = (
 """Cause and effect: the first hides the second."""
 
 
-def _clock(time_s: float) -> str:
-    return clock(round(time_s * 100), 100)
-
-
 def _band(index: int) -> str:
     low, high = BANDS_HZ[index]
     return f"{low} to {high} Hz"
@@ -352,5 +348,5 @@ def _band(index: int) -> str:
 
 def _seconds_as_spans(marked: np.ndarray, duration_s: float) -> tuple[Segment, ...]:
     """Runs of marked seconds."""
-    runs = [(is_marked, list(run)) for is_marked, run in groupby(range(len(marked)), lambda second: bool(marked[second]))]
-    return tuple(Segment(float(run[0]), min(run[-1] + 1.0, duration_s)) for is_marked, run in runs if is_marked)
+    runs = [(mark, list(run)) for mark, run in groupby(range(len(marked)), lambda second: bool(marked[second]))]
+    return tuple(Segment(float(run[0]), min(run[-1] + 1.0, duration_s)) for mark, run in runs if mark)

@@ -81,8 +81,8 @@ class LevelMeter:
         """Take ``[C, N]``."""
         self._samples += block.shape[1]
         self._sums += block.sum(axis=1, dtype=np.float64)
-        self._squares += np.square(block, dtype=np.float64).sum(axis=1)
-        self._peaks = np.maximum(self._peaks, np.abs(block).max(axis=1))
+        self._squares += np.square(block).sum(axis=1, dtype=np.float64)
+        self._peaks = np.maximum(self._peaks, np.maximum(block.max(axis=1), -block.min(axis=1)))
         self._rest = self._cut(np.concatenate([self._rest, block], axis=1))
         self._second = np.concatenate([self._second, block], axis=1)
         while self._second.shape[1] >= self._rate_hz:

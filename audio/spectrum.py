@@ -17,6 +17,11 @@ from .columns import Columns, mean
 BANDS_HZ = ((60, 300), (300, 800), (800, 1500), (1500, 4000), (4000, 8000))
 """Fundamental and boom; vowels; the upper formants; consonants; sibilance."""
 
+AVERAGE_DB = (-1.5, 0.0, -8.6, -12.0, -17.9)
+"""Speech in 12 languages, men and women together: the third octaves of Byrne et al., "An international comparison of
+long-term average speech spectra", JASA 96 (1994), summed over the bands, below the loudest; at a border a third octave is
+split evenly."""
+
 FRAME_S = 0.02
 """Seconds from one frame to the next."""
 
@@ -40,9 +45,14 @@ def decibels(power: np.ndarray | float) -> np.ndarray:
     return 10 * np.log10(np.maximum(power, 10 ** (FLOOR_DB / 10)))
 
 
+def mel(hz: np.ndarray | float) -> np.ndarray:
+    """The scale of equal steps of pitch (O'Shaughnessy, 1987)."""
+    return 2595 * np.log10(1 + np.asarray(hz) / 700)
+
+
 def mel_edges(rows: int) -> np.ndarray:
-    """Borders of the spectrogram's rows in Hz, one more than rows; equally far apart in mel (O'Shaughnessy, 1987)."""
-    low, high = (2595 * np.log10(1 + hz / 700) for hz in PICTURE_HZ)
+    """Borders of the spectrogram's rows in Hz, one more than rows; equally far apart in mel."""
+    low, high = (float(mel(hz)) for hz in PICTURE_HZ)
     return 700 * (10 ** (np.linspace(low, high, rows + 1) / 2595) - 1)
 
 
@@ -97,7 +107,7 @@ class SpectrumMeter:
         spectra = torch.fft.rfft(frames * self._window)
         pooled = ((spectra.real.square() + spectra.imag.square()) @ self._pooled).numpy()
         bands, rows, steps = np.split(pooled, np.cumsum([len(BANDS_HZ), PICTURE_ROWS]), axis=1)
-        self._bands.append(bands)
+        self._bands.append(bands.copy())  # a view would keep all of it
         self._columns.push(rows)
         self._long_term += steps.sum(axis=0, dtype=np.float64)
         self._frames += len(pooled)

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from longtalk.infinitetalk.errors import LongTalkError
-from longtalk.infinitetalk.plan import picture
 from longtalk.infinitetalk.plan.picture import CUT, NEW, NEW_PALE, PINNED, draw_plan
 from longtalk.infinitetalk.plan.picture_canvas import BODY, INK, PAPER, Canvas, _font
 from longtalk.infinitetalk.plan.picture_layout import STAIRCASE_WINDOWS, Layout, lay_out
