@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from .clipping import Clipping, ClippingMeter
+from .filters import Loudness, Meter
 from .levels import LevelMeter, Levels
-from .loudness import Loudness, LoudnessMeter
 from .source import Source
 from .spectrum import FRAME_S, Spectra, SpectrumMeter, bandwidth_hz, decibels
 from .voice import Segment, speech_segments
@@ -20,6 +20,7 @@ from .voice import Segment, speech_segments
 _DIGITAL_DB = -95.0
 """Quieter frames hold no noise of a microphone but zeros, or the dither of 16 bits (-98 dBFS): a gate or an editor made
 them, or a synthesiser."""
+RANGE_S = 3.0
 _LEAST_FRAMES = round(0.2 / FRAME_S)
 """Frames it takes to say how loud the noise is."""
 
@@ -91,6 +92,12 @@ class Analysis:
         return float(decibels(max(self.loudness.true_peak, self.levels.peak) ** 2))
 
     @property
+    def loudness_range_lu(self) -> float | None:
+        """None where there is no loudness, and below the 3 s that EBU Tech 3342 compares."""
+        measurable = self.loudness.integrated_lufs is not None and self.duration_s >= RANGE_S
+        return self.loudness.range_lu if measurable else None
+
+    @property
     def speech_s(self) -> float:
         """Seconds of speech."""
         return sum(segment.duration_s for segment in self.speech)
@@ -112,17 +119,22 @@ class _Heard:
         self.levels = LevelMeter(source.rate_hz, source.channels)
         self.clipping = ClippingMeter(source.rate_hz, source.channels)
         self.spectrum = SpectrumMeter(source.rate_hz)
-        self.loudness = LoudnessMeter(source.rate_hz, source.channels)
+        self._meter = Meter()
+
+    @property
+    def loudness(self) -> Loudness:
+        return self._meter.loudness
 
     def blocks(self) -> Iterator[torch.Tensor]:
+        yield from map(torch.from_numpy, self._meter.through(self._measured(), (), self.rate_hz, self._source.channels))
+
+    def _measured(self) -> Iterator[np.ndarray]:
         for block in self._source.blocks():
-            sound = torch.from_numpy(block)
             self.levels.push(block)
             self.clipping.push(block)
-            self.loudness.push(block)
-            self.spectrum.push(sound.mean(dim=0))
+            self.spectrum.push(block.mean(axis=0))
             self.samples += block.shape[1]
-            yield sound
+            yield block
 
 
 def analyse(source: Source, *, progress: Callable[[float], None] = lambda heard_s: None) -> Analysis:
@@ -136,9 +148,7 @@ def analyse(source: Source, *, progress: Callable[[float], None] = lambda heard_
         LongTalkError: the sound cannot be read to its end, or is not usable.
     """
     heard = _Heard(source)
-    with heard.loudness:
-        speech = speech_segments(heard, check=lambda: progress(heard.samples / heard.rate_hz))
-        loudness = heard.loudness.finish()
+    speech = speech_segments(heard, check=lambda: progress(heard.samples / heard.rate_hz))
     spectra = heard.spectrum.finish()
     levels = heard.levels.finish()
     spoken = _spoken(speech, len(spectra.bands))
@@ -147,7 +157,7 @@ def analyse(source: Source, *, progress: Callable[[float], None] = lambda heard_
         source.rate_hz,
         heard.samples,
         levels,
-        loudness,
+        heard.loudness,
         _noise(spectra, spoken),
         tuple(decibels(spectra.bands[spoken].mean(axis=0)).tolist()),
         heard.clipping.finish(),

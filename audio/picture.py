@@ -7,6 +7,7 @@ viridis (Smith and van der Walt, 2015) for the spectrogram; both stay apart for 
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -55,6 +56,7 @@ _TICKS_PER_SECOND = 100
 
 _LEFT, _RIGHT = 170, 170  # columns beside the time line, at width 1600
 _WAVE_HEIGHT, _MARK_HEIGHT, _SPECTRUM_HEIGHT, _BARS_HEIGHT, _LINE_HEIGHT = 210, 44, 340, 280, 42
+_LINE_LETTERS = 98
 _MOST_FINDINGS = 10
 
 
@@ -106,18 +108,12 @@ def _lines(findings: Sequence[Finding]) -> list[tuple[str, Colour, str]]:
     lines = []
     for number, finding in enumerate(findings[:_MOST_FINDINGS], 1):
         words = f"{finding.kind.value}: {finding.found}"
-        pieces = _wrapped(words, 98)
+        pieces = textwrap.wrap(words, _LINE_LETTERS)
         lines.append((str(number), SEVERITIES[finding.severity], pieces[0]))
         lines += [("", PAPER, piece) for piece in pieces[1:]]
     if len(findings) > _MOST_FINDINGS:
         lines.append(("", PAPER, f"and {len(findings) - _MOST_FINDINGS} more in the report"))
     return lines
-
-
-def _wrapped(words: str, room: int) -> list[str]:
-    import textwrap
-
-    return textwrap.wrap(words, room)
 
 
 def _draw_title(canvas: Canvas, analysis: Analysis) -> None:
@@ -168,23 +164,22 @@ def _scale(peak: float) -> float:
 def _draw_marks(canvas: Canvas, findings: Sequence[Finding], strip: Strip, top: int, bottom: int) -> None:
     """Where findings apply: a bar, and the number where there is room."""
     free = strip.left - canvas.px(40)
-    for number, finding in enumerate(findings, 1):
-        for span in finding.spans:
-            left, right = _x(strip, span.start_s), _x(strip, span.end_s)
-            canvas.box(left, top + canvas.px(4), max(right, left + canvas.px(3)), top + canvas.px(10), SEVERITIES[finding.severity])
-            middle = (left + right) // 2
-            if middle - canvas.px(16) > free:
-                _badge(canvas, middle, (top + bottom) // 2 + canvas.px(5), str(number), SEVERITIES[finding.severity])
-                free = middle + canvas.px(20)
+    numbered = [(span, str(number), finding) for number, finding in enumerate(findings, 1) for span in finding.spans]
+    for span, number, finding in sorted(numbered, key=lambda each: each[0].start_s + each[0].end_s):
+        colour = SEVERITIES[finding.severity]
+        left, right = _x(strip, span.start_s), _x(strip, span.end_s)
+        canvas.box(left, top + canvas.px(4), max(right, left + canvas.px(3)), top + canvas.px(10), colour)
+        middle = max((left + right) // 2, strip.left + canvas.px(16))
+        if middle - canvas.px(16) > free:
+            _badge(canvas, middle, (top + bottom) // 2 + canvas.px(5), number, colour)
+            free = middle + canvas.px(20)
 
 
 def _draw_spectrogram(canvas: Canvas, analysis: Analysis, strip: Strip, rows: tuple[int, int]) -> None:
     (top, bottom), px = rows, canvas.px
     width, height = strip.right - strip.left, bottom - top
     power = analysis.spectra.spectrogram
-    spread = np.stack(
-        [_spread(row, analysis.spectra.column_s, analysis.duration_s, width, np.add) for row in power.T]
-    )
+    spread = np.stack([_spread(row, analysis.spectra.column_s, analysis.duration_s, width, np.add) for row in power.T])
     level = decibels(spread)[::-1]  # high pitch on top
     loudest = math.ceil(float(level.max()) / 10) * 10
     smooth = np.asarray(Image.fromarray(level.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR))

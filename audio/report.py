@@ -22,7 +22,7 @@ def heading(analysis: Analysis) -> list[str]:
 
 def figures(analysis: Analysis) -> list[tuple[str, str]]:
     """Names and values of what was measured, apart from the bands."""
-    lufs, spread = analysis.loudness.integrated_lufs, analysis.loudness.range_lu
+    lufs, spread = analysis.loudness.integrated_lufs, analysis.loudness_range_lu
     ratio_db = analysis.noise.ratio_db
     clipping = analysis.clipping
     share = 100 * analysis.speech_s / analysis.duration_s
@@ -81,14 +81,12 @@ def report_json(analysis: Analysis, findings: Sequence[Finding]) -> dict[str, An
         "duration_s": analysis.duration_s,
         "samples": analysis.samples,
         "rate_hz": analysis.rate_hz,
-        "channels": [
-            {"peak": each.peak, "rms": each.power**0.5, "dc_offset": each.offset} for each in levels.channels
-        ],
+        "channels": [{"peak": each.peak, "rms": each.power**0.5, "dc_offset": each.offset} for each in levels.channels],
         "rms_dbfs": analysis.rms_dbfs,
         "sample_peak_dbfs": analysis.peak_dbfs,
         "true_peak_dbtp": analysis.true_peak_dbtp,
         "integrated_lufs": loudness.integrated_lufs,
-        "loudness_range_lu": loudness.range_lu,
+        "loudness_range_lu": analysis.loudness_range_lu,
         "speech_dbfs": noise.speech_dbfs,
         "noise_dbfs": noise.noise_dbfs,
         "speech_to_noise_db": noise.ratio_db,

@@ -18,9 +18,8 @@ BANDS_HZ = ((60, 300), (300, 800), (800, 1500), (1500, 4000), (4000, 8000))
 """Fundamental and boom; vowels; the upper formants; consonants; sibilance."""
 
 AVERAGE_DB = (-1.5, 0.0, -8.6, -12.0, -17.9)
-"""Speech in 12 languages, men and women together: the third octaves of Byrne et al., "An international comparison of
-long-term average speech spectra", JASA 96 (1994), summed over the bands, below the loudest; at a border a third octave is
-split evenly."""
+"""Speech of men and women in 12 languages, as dB below the loudest band: the third octaves of Byrne et al., "An
+international comparison of long-term average speech spectra", JASA 96 (1994), summed; at a border they are split."""
 
 FRAME_S = 0.02
 """Seconds from one frame to the next."""
@@ -95,9 +94,9 @@ class SpectrumMeter:
         self._frames = 0
         self._rest = torch.zeros(0)
 
-    def push(self, samples: torch.Tensor) -> None:
+    def push(self, samples: np.ndarray) -> None:
         """Take ``[N]``."""
-        heard = torch.cat([self._rest, samples])
+        heard = torch.cat([self._rest, torch.from_numpy(samples)])
         frames = max(0, (heard.shape[0] - self._size) // self._hop + 1)
         self._rest = heard[frames * self._hop :]
         if frames:

@@ -11,16 +11,16 @@ from typing import Any
 import av
 import numpy as np
 
+from ...audio.filters import LAYOUTS
 from ..errors import LongTalkError
 from .files import atomic
 from .formats import VideoFormat, open_output
 
 logger = logging.getLogger(__name__)
 
-# Full-band layouts; three channels are left, right and centre, because AAC cuts everything but the bass out of a
-# low-frequency channel. Eight channels are the exception that has one.
-_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
-MAX_CHANNELS = max(_LAYOUTS)
+# Three channels are left, right and centre, because AAC cuts everything but the bass out of a low-frequency channel.
+# Eight channels are the exception that has one.
+MAX_CHANNELS = max(LAYOUTS)
 # PyAV (18.1 and before) crashes the process when it hands out a planar frame of eight channels, and ComfyUI decodes
 # every sound to planar. A file with eight channels would take the whole server down, so they are mixed down.
 _MAX_CHANNELS_OUT = 6
@@ -135,7 +135,7 @@ class SoundEncoder:
         if rate_hz != sound.sample_rate:
             logger.info("sound: %d Hz is written as %d Hz, which %s carries", sound.sample_rate, rate_hz, encoder)
         if channels != sound.channels:
-            logger.warning("sound: %d channels are mixed down to %s", sound.channels, _LAYOUTS[channels])
+            logger.warning("sound: %d channels are mixed down to %s", sound.channels, LAYOUTS[channels])
         options = {}
         if encoder == "flac":
             # Packets of one video frame instead of 105 ms, so that the sound can be cut after any frame.
@@ -143,7 +143,7 @@ class SoundEncoder:
             options["frame_size"] = str(block)
         stream = container.add_stream(encoder, rate=rate_hz, options=options)
         context = stream.codec_context
-        context.layout = _LAYOUTS[channels]
+        context.layout = LAYOUTS[channels]
         if encoder == "aac":
             # The format's ceiling is 6144 bits per channel and frame of 1024 samples; no rate in the list reaches it.
             context.bit_rate = _AAC_BITS_PER_CHANNEL * channels
@@ -152,7 +152,7 @@ class SoundEncoder:
         self._container = container
         self._stream = stream
         self._sound = sound
-        self._layout = _LAYOUTS[sound.channels]
+        self._layout = LAYOUTS[sound.channels]
         self._fps = fps
         self._position = 0
         self._clipped = False
