@@ -7,6 +7,7 @@ from fractions import Fraction
 from math import ceil
 
 import av
+import numpy as np
 import torch
 import torchaudio
 
@@ -29,8 +30,8 @@ def _kernel_taps(from_hz: int, to_hz: int) -> int:
     return up * (down + 2 * ceil(_WIDTH * down / min(up, down)))
 
 
-def resample_blocks(blocks: Iterable[torch.Tensor], from_hz: int, to_hz: int) -> Iterator[torch.Tensor]:
-    """Convert a sound of one channel that comes piece by piece, float32 ``[N]`` on the CPU.
+def resample_blocks(blocks: Iterable[np.ndarray], from_hz: int, to_hz: int) -> Iterator[np.ndarray]:
+    """Convert a sound of one channel that comes piece by piece, float32 ``[N]``.
 
     libswresample does it, which keeps what it needs from one block to the next. Equal rates give back the same blocks.
     """
@@ -40,15 +41,15 @@ def resample_blocks(blocks: Iterable[torch.Tensor], from_hz: int, to_hz: int) ->
     resampler = av.AudioResampler(format="flt", layout="mono", rate=to_hz)
     start = 0
     for block in blocks:
-        frame = av.AudioFrame.from_ndarray(block.contiguous().numpy()[None], format="flt", layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block)[None], format="flt", layout="mono")
         frame.sample_rate = from_hz
         frame.time_base = Fraction(1, from_hz)
         frame.pts = start
-        start += block.shape[0]
+        start += len(block)
         for converted in resampler.resample(frame):
-            yield torch.from_numpy(converted.to_ndarray()[0])
+            yield converted.to_ndarray()[0]
     for converted in resampler.resample(None):
-        yield torch.from_numpy(converted.to_ndarray()[0])
+        yield converted.to_ndarray()[0]
 
 
 def _stream(samples: torch.Tensor, from_hz: int, to_hz: int) -> torch.Tensor:
@@ -56,8 +57,9 @@ def _stream(samples: torch.Tensor, from_hz: int, to_hz: int) -> torch.Tensor:
     length = resampled_length(samples.shape[0], from_hz, to_hz)
     out = torch.zeros(length)
     filled = 0
-    for converted in resample_blocks(samples.split(from_hz), from_hz, to_hz):
-        piece = converted[: length - filled]
+    blocks = (block.numpy() for block in samples.split(from_hz))
+    for converted in resample_blocks(blocks, from_hz, to_hz):
+        piece = torch.from_numpy(converted[: length - filled])
         out[filled : filled + piece.shape[0]] = piece
         filled += piece.shape[0]
     return out

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 
 from .resample import resample_blocks
@@ -41,7 +42,7 @@ class Blocks(Protocol):
     @property
     def rate_hz(self) -> int: ...
 
-    def blocks(self) -> Iterable[torch.Tensor]:
+    def blocks(self) -> Iterator[np.ndarray]:
         """Float32 ``[C, N]``, about a second each."""
         ...
 
@@ -70,11 +71,11 @@ def speech_segments(
 
         samples = 0
 
-        def counted() -> Iterator[torch.Tensor]:
+        def counted() -> Iterator[np.ndarray]:
             nonlocal samples
             for block in _mono_blocks(sound):
                 check()
-                samples += block.shape[0]
+                samples += len(block)
                 yield block
 
         rate_hz = sound.sample_rate if isinstance(sound, Track) else sound.rate_hz
@@ -92,23 +93,26 @@ def speech_segments(
     return tuple(Segment(each["start"] / RATE_HZ, each["end"] / RATE_HZ) for each in found)
 
 
-def _mono_blocks(sound: Track | Blocks) -> Iterator[torch.Tensor]:
+def _mono_blocks(sound: Track | Blocks) -> Iterator[np.ndarray]:
     """The mean of the channels ``[N]``, piece by piece."""
-    blocks = sound.waveform.split(sound.sample_rate, dim=1) if isinstance(sound, Track) else sound.blocks()
-    for block in blocks:
-        yield block.mean(dim=0)
+    if isinstance(sound, Track):
+        for piece in sound.waveform.split(sound.sample_rate, dim=1):
+            yield piece.mean(dim=0).numpy()
+    else:
+        for block in sound.blocks():
+            yield block.mean(axis=0)
 
 
-def _chunks(blocks: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
+def _chunks(blocks: Iterable[np.ndarray]) -> Iterator[torch.Tensor]:
     """Cut anew into pieces of CHUNK samples; the last one is filled up with zeros."""
-    rest = torch.zeros(0)
+    rest = np.zeros(0, np.float32)
     for block in blocks:
-        joined = torch.cat([rest, block])
-        whole = joined.shape[0] // CHUNK * CHUNK
-        yield from joined[:whole].split(CHUNK) if whole else ()
+        joined = np.concatenate([rest, block])
+        whole = len(joined) // CHUNK * CHUNK
+        yield from torch.from_numpy(joined[:whole]).view(-1, CHUNK)
         rest = joined[whole:]
-    if rest.shape[0]:
-        yield torch.nn.functional.pad(rest, (0, CHUNK - rest.shape[0]))
+    if len(rest):
+        yield torch.from_numpy(np.pad(rest, (0, CHUNK - len(rest))))
 
 
 @contextmanager
