@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-import torch
 
 from .clipping import Clipping, ClippingMeter
 from .filters import Loudness, Meter
@@ -125,8 +124,8 @@ class _Heard:
     def loudness(self) -> Loudness:
         return self._meter.loudness
 
-    def blocks(self) -> Iterator[torch.Tensor]:
-        yield from map(torch.from_numpy, self._meter.through(self._measured(), (), self.rate_hz, self._source.channels))
+    def blocks(self) -> Iterator[np.ndarray]:
+        yield from self._meter.through(self._measured(), (), self.rate_hz, self._source.channels)
 
     def _measured(self) -> Iterator[np.ndarray]:
         for block in self._source.blocks():
