@@ -15,10 +15,10 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from ..errors import LongTalkError
-from . import runs
+from . import analyze, runs
 from .terminal import complain
 
-COMMANDS = (runs,)
+COMMANDS = (runs, analyze)
 """In the order in which the help shows them."""
 
 

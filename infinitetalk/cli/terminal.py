@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
+import time
 from collections.abc import Sequence
 from typing import TextIO
 
@@ -11,6 +13,9 @@ from ..errors import LongTalkError
 
 _LINE_LIMIT = 2000
 """Characters; more is no line for a person, and comes from a file that somebody tampered with."""
+
+
+_PROGRESS_S, _PROGRESS_LETTERS = 0.2, 79
 
 
 def printable(text: str) -> str:
@@ -36,6 +41,35 @@ def complain(line: str) -> None:
 def say_json(content: object) -> None:
     """Print JSON in ASCII, where no character can do harm."""
     sys.stdout.write(json.dumps(content, indent=1) + "\n")
+
+
+class ProgressLine:
+    """One line on the error stream that is written over again; none where nobody watches.
+
+    To be used in a ``with``, at whose end the line is gone.
+    """
+
+    def __init__(self) -> None:
+        self._stream = sys.stderr
+        self._seen = self._stream is not None and self._stream.isatty()
+        self._shown_at = -math.inf
+
+    def show(self, line: str) -> None:
+        """Show this instead of what is there, a few times per second at most."""
+        if self._seen and time.monotonic() - self._shown_at > _PROGRESS_S:
+            self._shown_at = time.monotonic()
+            self._write(line)
+
+    def _write(self, line: str) -> None:
+        self._stream.write("\r\x1b[K" + printable(line)[:_PROGRESS_LETTERS])
+        self._stream.flush()
+
+    def __enter__(self) -> ProgressLine:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._shown_at > -math.inf:
+            self._write("")
 
 
 def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> list[str]:

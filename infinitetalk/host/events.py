@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -35,6 +36,17 @@ def _node_text() -> Callable[[str], None]:
     if server is None or context is None:
         return lambda text: None
     return lambda text: server.send_progress_text(text, context.node_id)
+
+
+def hearing(duration_s: float) -> Callable[[float], None]:
+    """A progress bar over a sound: to be called with the seconds heard so far; raises when the user pressed cancel."""
+    bar = comfy.utils.ProgressBar(math.ceil(duration_s))
+
+    def heard(until_s: float) -> None:
+        check_interrupt()
+        bar.update_absolute(math.floor(until_s))
+
+    return heard
 
 
 class RunEvents:
