@@ -11,7 +11,7 @@ import numpy as np
 
 from .clipping import Clipping, ClippingMeter
 from .filters import Loudness, Meter
-from .levels import LevelMeter, Levels
+from .channels import LevelMeter, Levels
 from .source import Source
 from .spectrum import FRAME_S, Spectra, SpectrumMeter, bandwidth_hz, decibels
 from .voice import Segment, speech_segments
@@ -30,7 +30,8 @@ class Noise:
 
     Attributes:
         speech_dbfs: the 90th percentile while somebody speaks; where nobody does, of everything.
-        noise_dbfs: the 5th percentile of all frames but those of digital silence; None where there are too few.
+        noise_dbfs: the 5th percentile of all frames but those of digital silence and those that reach into it; None
+            where there are too few.
         digital_part: how much of the sound is digital silence, 0 to 1.
     """
 
@@ -176,9 +177,12 @@ def _spoken(speech: tuple[Segment, ...], frames: int) -> np.ndarray:
 
 def _noise(spectra: Spectra, spoken: np.ndarray) -> Noise:
     levels = decibels(spectra.bands.sum(axis=1))
-    sounding = levels[levels > _DIGITAL_DB]
+    digital = levels <= _DIGITAL_DB
+    # A frame is two steps long: the two on each side may hold some of the silence.
+    beside = np.convolve(digital, np.ones(5), "same")[: len(levels)] > 0.5
+    sounding = levels[~beside]
     return Noise(
         float(np.percentile(levels[spoken], 90)),
         float(np.percentile(sounding, 5)) if len(sounding) >= _LEAST_FRAMES else None,
-        float(1 - len(sounding) / len(levels)),
+        float(digital.mean()),
     )
