@@ -12,12 +12,19 @@ BLOCK_S = 0.4
 """Gating block of BS.1770-4; nothing shorter has a loudness."""
 
 
-def too_short(duration_s: float) -> str:
-    """What to tell where a sound is shorter than a block."""
-    return f"{duration_s:.2f} s is too short to measure loudness ({BLOCK_S} s are needed): level unchanged"
+MIN_RATE_HZ = 8000
+"""BS.1770 weights by a shelf at 1.7 kHz, which makes no sense where there is hardly anything above it."""
 
 
-SILENT = f"silent (nothing above {GATE_LUFS:.0f} LUFS): level unchanged"
+def why_undefined(duration_s: float, rate_hz: int, found_lufs: float | None) -> str | None:
+    """What to tell where a sound has no loudness; None where it has one."""
+    if duration_s < BLOCK_S:
+        return f"{duration_s:.2f} s is too short to measure loudness ({BLOCK_S} s are needed): level unchanged"
+    if rate_hz < MIN_RATE_HZ:
+        return f"{rate_hz} Hz sound has no loudness ({MIN_RATE_HZ} Hz are needed): level unchanged"
+    if found_lufs is None:
+        return f"silent (nothing above {GATE_LUFS:.0f} LUFS): level unchanged"
+    return None
 
 
 def integrated_loudness(samples: torch.Tensor, rate_hz: int) -> float | None:
@@ -45,13 +52,11 @@ def normalize_loudness(
         target_lufs: EBU R128 level by default.
 
     Returns:
-        The scaled copy and None; or, where loudness is not defined (shorter than 0.4 s, or silent), the samples
-        unchanged and a notice for the user.
+        The scaled copy and None; or, where loudness is not defined (shorter than 0.4 s, silent, below 8 kHz), the
+        samples unchanged and a notice for the user.
     """
-    duration_s = samples.shape[0] / rate_hz
-    if duration_s < BLOCK_S:
-        return samples, too_short(duration_s)
     loudness = integrated_loudness(samples, rate_hz)
-    if loudness is None:
-        return samples, SILENT
+    notice = why_undefined(samples.shape[0] / rate_hz, rate_hz, loudness)
+    if notice or loudness is None:
+        return samples, notice
     return samples * 10.0 ** ((target_lufs - loudness) / 20.0), None

@@ -40,3 +40,15 @@ def voice(rate_hz: int, seconds: float, channels: int = 1, level: float = 0.5) -
     t = np.arange(round(rate_hz * seconds)) / rate_hz
     tones = [np.sin(2 * np.pi * (150 + 90 * channel + 40 * t) * t) for channel in range(channels)]
     return (level * np.stack(tones)).astype(np.float32)
+
+
+def drums(rate_hz: int, seconds: float) -> np.ndarray:
+    """Two channels of bass drum, snare and a held chord, with sharp peaks, float32 ``[2, N]``."""
+    rng = np.random.default_rng(0)
+    t = np.arange(round(rate_hz * seconds)) / rate_hz
+    since = t % 0.5
+    kick = 0.8 * np.exp(-12 * since) * np.sin(2 * np.pi * 55 * since)
+    snare = 0.5 * np.exp(-40 * np.abs(since - 0.25)) * (since >= 0.25) * rng.standard_normal(len(t))
+    chord = sum(0.15 * np.sin(2 * np.pi * hz * t) for hz in (220, 277, 330))
+    left = 0.5 * (kick + snare + chord)
+    return np.stack([left, 0.9 * np.roll(left, 30)]).astype(np.float32)
