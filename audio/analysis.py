@@ -9,9 +9,9 @@ from itertools import pairwise
 
 import numpy as np
 
+from .channels import LevelMeter, Levels
 from .clipping import Clipping, ClippingMeter
 from .filters import Loudness, Meter
-from .channels import LevelMeter, Levels
 from .source import Source
 from .spectrum import FRAME_S, Spectra, SpectrumMeter, bandwidth_hz, decibels
 from .voice import Segment, speech_segments

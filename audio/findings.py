@@ -33,9 +33,9 @@ MUSHY_DB = 24.0
 BOOM_DB = 11.0
 """How far fundamental and boom may lie above the vowels' band; -1.5 dB is that mean. Low voices close to the
 microphone have up to 9."""
-NOISE_DB = 22.0
-"""Speech-to-noise ratio, p90/p5. Continuous clean speech has 25 at least: it never falls silent, and its own quiet
-sounds are taken for noise. White noise 15 dB below the speech is measured as 18 to 21."""
+NOISE_DB = 20.0
+"""Speech-to-noise ratio, p90/p5. Continuous clean speech has 24 at least: it never falls silent, and its own quiet
+sounds are taken for noise. Noise 15 dB below the speech, up to 8 kHz, is measured as 18 to 21."""
 QUIET_LUFS, LOUD_LUFS = -32.0, -9.0
 """16 LU below what LTX is prepared to; louder than anything that is not limited hard."""
 NARROW_HZ = 6600.0
@@ -119,7 +119,7 @@ def _silent(analysis: Analysis) -> Finding:
         Kind.SILENT,
         Severity.ERROR,
         f"nothing but silence: {analysis.duration_s:.2f} s with a peak of {analysis.peak_dbfs:.0f} dBFS",
-        "Check the clip, its volume and the node before this one; for silence on purpose use Silence (LongTalk)",
+        "Check the clip, its volume and the node before this one",
     )
 
 
@@ -156,7 +156,7 @@ def _short(analysis: Analysis) -> Iterator[Finding]:
             Kind.SHORT,
             Severity.WARNING,
             f"{analysis.duration_s:.2f} s is less than {SHORT_S:.0f} s{unmeasured}",
-            "Check that nothing was cut off; Silence (LongTalk) makes a short word longer",
+            "Check that nothing was cut off",
         )
 
 
@@ -260,15 +260,15 @@ def _loudness(analysis: Analysis) -> Iterator[Finding]:
             Kind.QUIET,
             Severity.WARNING,
             f"{level}, speech usually has -23 to -14",
-            "For LTX use Audio Prepare (LongTalk) with the preset LTX, which brings it to -16 LUFS; for InfiniteTalk "
-            "leave normalize_loudness on, or use its preset",
+            "Use Audio Prepare (LongTalk): its preset LTX brings it to -16 LUFS, InfiniteTalk to -23 (where "
+            "normalize_loudness does the same for the encoder)",
         )
     elif lufs > LOUD_LUFS:
         yield Finding(
             Kind.LOUD,
             Severity.WARNING,
             f"{lufs:.1f} LUFS, speech usually has -23 to -14",
-            "Use Audio Prepare (LongTalk), which brings it to the loudness the models know",
+            "Use Audio Prepare (LongTalk) with the preset of the model, which brings it to the loudness that one knows",
         )
 
 
@@ -293,7 +293,7 @@ def _silences(analysis: Analysis) -> Iterator[Finding]:
             Kind.HEAD,
             Severity.NOTE,
             f"{head.duration_s:.1f} s before the first word",
-            "Trim it, unless the face is meant to wait",
+            "Trim it with Audio Prepare (LongTalk), unless the face is meant to wait",
             (head,),
         )
     if tail.duration_s > EDGE_S:
@@ -301,7 +301,7 @@ def _silences(analysis: Analysis) -> Iterator[Finding]:
             Kind.TAIL,
             Severity.NOTE,
             f"{tail.duration_s:.1f} s after the last word",
-            "Trim it, unless the face is meant to stay",
+            "Trim it with Audio Prepare (LongTalk), or choose an ending in Silence and Shots (LongTalk)",
             (tail,),
         )
     pauses = [each for each in analysis.silences if each not in (head, tail) and each.duration_s > PAUSE_S]
@@ -312,7 +312,8 @@ def _silences(analysis: Analysis) -> Iterator[Finding]:
             Severity.NOTE,
             f"{count(len(pauses), 'pause')} longer than a window of {PAUSE_S:.2f} s, the longest "
             f"{longest.duration_s:.1f} s at {clock_s(longest.start_s)}",
-            "Shorten them, or give them a prompt of their own with Prompt Schedule (LongTalk): a mouth shut, listening",
+            "Use Silence and Shots (LongTalk), which lets the mouth rest there; or Prompt Schedule (LongTalk), with a "
+            "prompt of their own",
             tuple(pauses),
         )
 
@@ -336,6 +337,8 @@ _ALL = (
 _FOLLOWS = (
     (Kind.CANCELLED, Kind.NO_SPEECH),
     (Kind.CANCELLED, Kind.NOISE),
+    (Kind.NO_SPEECH, Kind.DULL),
+    (Kind.NO_SPEECH, Kind.BOOM),
     (Kind.NARROW, Kind.DULL),
     (Kind.CLIPPED, Kind.LOUD),
 )

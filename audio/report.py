@@ -29,14 +29,19 @@ def figures(analysis: Analysis) -> list[tuple[str, str]]:
     return [
         ("loudness", "not measurable" if lufs is None else f"{lufs:.1f} LUFS"),
         ("loudness range", "not measurable" if spread is None else f"{spread:.1f} LU"),
-        ("true peak", f"{analysis.true_peak_dbtp:.1f} dBTP"),
-        ("sample peak", f"{analysis.peak_dbfs:.1f} dBFS"),
+        ("true peak", f"{_db(analysis.true_peak_dbtp)} dBTP"),
+        ("sample peak", f"{_db(analysis.peak_dbfs)} dBFS"),
         ("RMS", f"{analysis.rms_dbfs:.1f} dBFS"),
         ("speech to noise", "not measurable" if ratio_db is None else f"{ratio_db:.0f} dB"),
         ("sound up to", f"{analysis.bandwidth_hz / 1000:.1f} kHz"),
         ("clipping", f"{clipping.runs:,} times" if clipping.runs else "none"),
         ("speech", f"{clock_s(analysis.speech_s)} in {count(len(analysis.speech), 'segment')} ({share:.0f} %)"),
     ]
+
+
+def _db(value: float) -> str:
+    """Without a minus before zero."""
+    return f"{round(value, 1) + 0.0:.1f}"
 
 
 def report_text(analysis: Analysis, findings: Sequence[Finding]) -> str:
