@@ -340,7 +340,6 @@ _FOLLOWS = (
     (Kind.NO_SPEECH, Kind.DULL),
     (Kind.NO_SPEECH, Kind.BOOM),
     (Kind.NARROW, Kind.DULL),
-    (Kind.CLIPPED, Kind.LOUD),
 )
 """Cause and effect: the first hides the second."""
 

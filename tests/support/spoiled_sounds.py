@@ -129,10 +129,9 @@ def _active_rms(sound: np.ndarray) -> float:
     return float(np.sqrt(power[power > power.max() / 1000].mean()))
 
 
-def pushed(db: float) -> Spoil:
-    """Into a limiter, as hard as that."""
-    limiter = filtered("alimiter", limit=0.9, attack=1, release=20, level="false")
-    return lambda sound: limiter((sound / np.abs(sound).max() * 10 ** (db / 20)).astype(np.float32))
+def overdriven(db: float) -> Spoil:
+    """Through an amplifier that saturates softly, driven as hard as that."""
+    return lambda sound: (0.95 * np.tanh(sound / np.abs(sound).max() * 10 ** (db / 20))).astype(np.float32)
 
 
 def _faint(seconds: float) -> np.ndarray:
@@ -229,7 +228,7 @@ def cases() -> Iterator[Case]:
         yield case(f"60 to 300 Hz {db} dB above 300 to 800", boom(db), Kind.BOOM, allowed=(Kind.DULL,))
     yield case("25 dB quieter", gain(-25), Kind.QUIET)
     yield case("35 dB quieter", gain(-35), Kind.QUIET, allowed=(Kind.NO_SPEECH,))
-    yield case("limited hard", pushed(25), Kind.LOUD, allowed=(Kind.NOISE,))
+    yield case("overdriven", overdriven(26), Kind.LOUD, allowed=(Kind.CLIPPED, Kind.NOISE, Kind.OFFSET))
     for offset in (0.02, -0.1):
         yield case(f"offset {offset}", lambda sound, offset=offset: sound + np.float32(offset), Kind.OFFSET)
     yield case("right channel dead", beside(lambda sound: sound * 0), Kind.DEAD_CHANNEL)
