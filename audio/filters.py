@@ -18,7 +18,12 @@ import numpy as np
 from ..infinitetalk.errors import LongTalkError
 
 LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
-"""What the channels are taken for. Three are left, right and centre: all of the full band, where there is a choice."""
+"""What the channels are taken for. Three are left, right and centre, because AAC cuts everything but the bass out of a
+low-frequency channel; six and eight have one."""
+
+
+def layout_name(channels: int) -> str:
+    return LAYOUTS.get(channels, f"{channels} channels")
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ def through(
     Yields:
         float32 ``[C, n]`` as the filters cut it. What they hold back at the end comes too.
     """
-    layout = LAYOUTS.get(channels, f"{channels} channels")
+    layout = layout_name(channels)
     graph = av.filter.Graph()
     source = graph.add_abuffer(sample_rate=rate_hz, format="flt", layout=layout, time_base=Fraction(1, rate_hz))
     # Packed: PyAV (18.1 and before) crashes when it hands out planar samples of eight channels.
@@ -72,6 +77,18 @@ def through(
             except (BlockingIOError, EOFError):  # PyAV's own errors derive from these
                 break
             yield samples.reshape(-1, channels).T
+
+
+class Counter:
+    """Counts the samples that pass."""
+
+    def __init__(self) -> None:
+        self.samples = 0
+
+    def through(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        for block in blocks:
+            self.samples += block.shape[1]
+            yield block
 
 
 def _frames(blocks: Iterable[np.ndarray], rate_hz: int, layout: str) -> Iterator[av.AudioFrame | None]:
@@ -91,6 +108,9 @@ def _frames(blocks: Iterable[np.ndarray], rate_hz: int, layout: str) -> Iterator
 GATE_LUFS = -70.0
 """Absolute gate of BS.1770-4. The filter reports this value when no block passed."""
 
+RANGE_S = 4.0
+"""What a loudness range is measured of at least: stretches of 3 s, every 0.1 s."""
+
 _KEYS = {"I": "integrated_lufs", "LRA": "range_lu", "LRA.low": "low_lufs", "true_peak": "true_peak"}
 _PREFIX = "lavfi.r128."
 _LINE_BYTES = 100
@@ -103,7 +123,7 @@ class Loudness:
 
     Attributes:
         integrated_lufs: ITU-R BS.1770-4; None where no block of 0.4 s is above -70 LUFS.
-        range_lu: EBU Tech 3342, of stretches of 3 s; 0 in a shorter sound.
+        range_lu: EBU Tech 3342, of stretches of 3 s; 0 for a sound below 4 s.
         low_lufs: the lower end of that range.
         true_peak: 1 is full scale, to three digits after the point; between the samples, too. 0 if not asked for.
     """
@@ -116,6 +136,14 @@ class Loudness:
     @property
     def true_peak_db(self) -> float:
         return 20 * math.log10(self.true_peak) if self.true_peak else -math.inf
+
+    def to_json(self) -> dict[str, float | None]:
+        """For a program; what is not there is None."""
+        return {
+            "integrated_lufs": self.integrated_lufs,
+            "range_lu": self.range_lu,
+            "true_peak_db": self.true_peak_db if self.true_peak else None,
+        }
 
 
 class Meter:
@@ -155,9 +183,12 @@ class Meter:
                 )
                 for name, report in reports.items()
             ]
-            yield from through(blocks, [*filters, meter, *writers], rate_hz, channels)
+            counter = Counter()
+            yield from through(counter.through(blocks), [*filters, meter, *writers], rate_hz, channels)
             found = {_KEYS[name]: _last_value(report) for name, report in reports.items()}
         integrated = found.pop("integrated_lufs")
+        if counter.samples < RANGE_S * rate_hz:
+            found["range_lu"] = None  # the filter says 20 LU where it has no two stretches of 3 s to compare
         silent = integrated is None or math.isnan(integrated) or integrated <= GATE_LUFS
         self.loudness = Loudness(
             integrated_lufs=None if silent else integrated, **{name: value or 0.0 for name, value in found.items()}

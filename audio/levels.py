@@ -28,7 +28,7 @@ _TOLERANCE_LU = 0.25
 _NEAR_LU = 1.0
 """So far from its target the loudness tells which range will come out."""
 _RANGE_TOLERANCE_LU = 0.5
-_PEAK_MARGIN_DB = 0.2
+_PEAK_MARGIN_DB = 0.15
 """Below the ceiling: ffmpeg's meter reads the true peak of drums up to 0.15 dB too low."""
 _LEAST_STEP_DB = 0.1
 """By which a limit is lowered, times the rounds that have not been enough."""

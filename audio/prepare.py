@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 
-from .filters import Filter, Loudness, Meter, af_text
+from .filters import Counter, Filter, Loudness, Meter, af_text
 from .levels import Search
 from .loudness import why_undefined
 from .sound import Track
@@ -62,11 +63,26 @@ class Prepared:
         ]
         return "\n".join(lines)
 
+    def to_json(self) -> dict[str, Any]:
+        """For a program; levels that are not there are None."""
+        return {
+            "name": self.name,
+            "rate_hz": self.rate_hz,
+            "channels": self.channels,
+            "samples": self.samples,
+            "duration_s": self.duration_s,
+            "before": self.before.to_json(),
+            "after": self.after.to_json(),
+            "ffmpeg_af": self.af_text,
+            "notes": list(self.notes),
+        }
+
 
 def _words(loudness: Loudness) -> str:
     level = "no loudness" if loudness.integrated_lufs is None else f"{loudness.integrated_lufs:.1f} LUFS"
     peak = f"{loudness.true_peak_db:.1f} dB" if loudness.true_peak else "none"
-    return f"{level}, range {loudness.range_lu:.1f} LU, true peak {peak}"
+    width = f"range {loudness.range_lu:.1f} LU, " if loudness.range_lu else ""
+    return f"{level}, {width}true peak {peak}"
 
 
 def prepare(source: Source, stages: Stages, write: Write) -> Prepared:
@@ -82,7 +98,7 @@ def prepare(source: Source, stages: Stages, write: Write) -> Prepared:
     """
     sound = Stretch(source, stages.start_s, stages.end_s)
     tone, notes = tone_filters(stages, source.rate_hz)
-    before, toned, counted = Meter(), Meter(), _Counter()
+    before, toned, counted = Meter(), Meter(), Counter()
     original = counted.through(before.through(sound.blocks(), [], source.rate_hz, source.channels))
     write(toned.through(original, tone, source.rate_hz, source.channels))
     start, end = sound.samples
@@ -136,18 +152,6 @@ def prepare_track(
 
     prepared = prepare(source, stages, write)
     return replace(track, waveform=result), original, prepared
-
-
-class _Counter:
-    """Counts the samples that pass."""
-
-    def __init__(self) -> None:
-        self.samples = 0
-
-    def through(self, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-        for block in blocks:
-            self.samples += block.shape[1]
-            yield block
 
 
 def _possible(stages: Stages, toned: Loudness, duration_s: float, rate_hz: int, notes: list[str]) -> Stages:

@@ -70,6 +70,12 @@ class Setting:
     what: str
     band: int | None = None
 
+    def of_preset(self, preset: str) -> str:
+        """What a preset has here, as text."""
+        stages = PRESETS[preset]
+        number = getattr(stages, self.name) if self.band is None else stages.gains_db[self.band]
+        return f"{number:g}" if number else OFF
+
     def parsed(self, value: object) -> float | None:
         """The number, or None for "off".
 

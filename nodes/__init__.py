@@ -9,6 +9,7 @@ import folder_paths
 from comfy_api.latest import ComfyExtension, io
 
 from .attention import LongTalkAttention
+from .audio import LongTalkAudioPrepare
 from .audio_report import LongTalkAudioReport
 from .conditioning import FOLDER, LongTalkLoadConditioning, LongTalkSaveConditioning
 from .ltx import LongTalkLTXSampler
@@ -57,6 +58,7 @@ NODES: list[type[io.ComfyNode]] = [
     LongTalkPromptSchedule,
     LongTalkLTXEncodeSound,
     LongTalkLatentPin,
+    LongTalkAudioPrepare,
     LongTalkAudioReport,
 ]
 

@@ -13,7 +13,7 @@ from ..audio.picture import draw_report
 from ..audio.report import report_json, report_text
 from ..audio.source import TrackSource
 from ..audio.tracks import track_from_audio
-from ..infinitetalk.host.events import hearing
+from ..infinitetalk.host.events import sound_events
 from .common import CATEGORY, to_image
 
 
@@ -41,7 +41,7 @@ class LongTalkAudioReport(io.ComfyNode):
     @classmethod
     def execute(cls, audio: Any) -> io.NodeOutput:
         track = track_from_audio(audio, "audio")
-        analysis = analyse(TrackSource(track), progress=hearing(track.duration_s))
+        analysis = analyse(TrackSource(track), progress=sound_events(track.duration_s))
         findings = find(analysis)
         picture = to_image(draw_report(analysis, findings))
         report = report_text(analysis, findings)

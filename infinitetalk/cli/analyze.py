@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import LongTalkError
-from ..plan.report import clock_s
-from .arguments import add_force, add_json, check_new_file
-from .runs import say_json
-from .terminal import ProgressLine, complain, say
+from .arguments import add_force, add_json, check_new_file, new_file
+from .terminal import Progress, complain, say, say_json
 
 if TYPE_CHECKING:
     from ...audio.analysis import Analysis
@@ -43,7 +41,7 @@ def _analyze(chosen: argparse.Namespace) -> int:
         try:
             analysis, findings = _heard(file)
             if picture is not None:
-                _draw(picture, analysis, findings, chosen.force)
+                _draw(picture, analysis, findings)
         except (LongTalkError, OSError) as error:
             complain(f"error: {error}")
             failed = True
@@ -98,17 +96,16 @@ def _heard(file: Path) -> tuple[Analysis, tuple[Finding, ...]]:
     from ...audio.source import FileSource
 
     source = FileSource(file)
-    length = f" of {clock_s(source.duration_s)}" if source.duration_s else ""
-    with ProgressLine() as line:
-        analysis = analyse(source, progress=lambda heard_s: line.show(f"{file.name}: {clock_s(heard_s)}{length}"))
+    with Progress(source.name, source.duration_s) as progress:
+        analysis = analyse(source, progress=progress.tell)
     return analysis, find(analysis)
 
 
-def _draw(picture: Path, analysis: Analysis, findings: tuple[Finding, ...], force: bool) -> None:
+def _draw(picture: Path, analysis: Analysis, findings: tuple[Finding, ...]) -> None:
     from PIL import Image
 
     from ...audio.picture import draw_report
 
     pixels = Image.fromarray(draw_report(analysis, findings))
-    with picture.open("wb" if force else "xb") as target:
-        pixels.save(target, "PNG")
+    with new_file(picture) as part:
+        pixels.save(part, "PNG")

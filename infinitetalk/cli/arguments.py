@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import LongTalkError
+from ..run.files import atomic, disk_errors
 
 
 def seconds(text: str) -> float:
@@ -23,6 +26,19 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def add_force(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="replace a file that is there")
+
+
+@contextlib.contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """A name to write to; the file appears under ``path`` when it is complete, and its folder is made.
+
+    Raises:
+        LongTalkError: the disk.
+    """
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic(path) as part:
+        yield part
 
 
 def check_new_file(path: Path, force: bool) -> None:

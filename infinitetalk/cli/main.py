@@ -1,8 +1,8 @@
 """The command line as a whole: which commands there are, and what an error means to whoever called.
 
 A command is a module beside this one with ``add_parser(commands)``: it adds its own parser to ``commands`` and sets
-``run``, a function that takes what was chosen and gives the exit code. What takes time to import (torch, av) it
-imports there, so that no command waits for another's.
+``run``, a function that takes what was chosen and gives the exit code. What takes time to import (torch) it imports
+there, so that no command waits for another's.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from ..errors import LongTalkError
-from . import analyze, runs
+from . import analyze, plan, prepare, runs
 from .terminal import complain
 
-COMMANDS = (runs, analyze)
+COMMANDS = (plan, analyze, prepare, runs)
 """In the order in which the help shows them."""
 
 

@@ -24,6 +24,18 @@ def check_interrupt() -> None:
     comfy.model_management.throw_exception_if_processing_interrupted()
 
 
+def sound_events(duration_s: float) -> Callable[[float], None]:
+    """Shows how far a sound is read, again from the beginning each time it is, and lets the user cancel."""
+    total = max(math.ceil(duration_s), 1)
+    bar = comfy.utils.ProgressBar(total)
+
+    def tell(read_s: float) -> None:
+        check_interrupt()
+        bar.update_absolute(min(math.ceil(read_s), total), total)
+
+    return tell
+
+
 def _node_text() -> Callable[[str], None]:
     """Shows text on the node that is running; does nothing where there is no server or no node."""
     try:
@@ -36,17 +48,6 @@ def _node_text() -> Callable[[str], None]:
     if server is None or context is None:
         return lambda text: None
     return lambda text: server.send_progress_text(text, context.node_id)
-
-
-def hearing(duration_s: float) -> Callable[[float], None]:
-    """A progress bar over a sound: to be called with the seconds heard so far; raises when the user pressed cancel."""
-    bar = comfy.utils.ProgressBar(math.ceil(duration_s))
-
-    def heard(until_s: float) -> None:
-        check_interrupt()
-        bar.update_absolute(math.floor(until_s))
-
-    return heard
 
 
 class RunEvents:

@@ -111,6 +111,13 @@ def test_what_is_too_short_has_no_loudness(samples: int) -> None:
     assert (found.integrated_lufs, found.range_lu) == (None, 0)
 
 
+@pytest.mark.parametrize("seconds", [3.0, 3.3, 3.9])
+def test_what_is_too_short_has_no_range(seconds: float) -> None:
+    found = Meter().measure([voice(16000, seconds)], 16000, 1)
+    assert found.integrated_lufs is not None
+    assert found.range_lu == 0
+
+
 def test_a_reader_that_stops_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     blocks = Meter().through(cut(voice(16000, 5), 16000), CHAIN, 16000, 1)
