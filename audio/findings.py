@@ -279,7 +279,7 @@ def _offset(analysis: Analysis) -> Iterator[Finding]:
             Kind.OFFSET,
             Severity.NOTE,
             f"the samples lie {offset:+.3f} off zero, {100 * abs(offset):.1f} % of full scale",
-            "Use Audio Prepare (LongTalk): its high-pass filter removes it",
+            "Use Audio Prepare (LongTalk) with the preset LTX, whose high-pass filter removes it",
         )
 
 

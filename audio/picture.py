@@ -118,7 +118,10 @@ def _lines(findings: Sequence[Finding]) -> list[tuple[str, Colour, str]]:
 
 def _draw_title(canvas: Canvas, analysis: Analysis) -> None:
     px = canvas.px
-    canvas.text(px(24), px(16), "   |   ".join(heading(analysis)), size=TITLE)
+    name, *others = heading(analysis)
+    about = "".join(f"   |   {other}" for other in others)
+    room = canvas.width - px(48) - canvas.text_width(about, TITLE)
+    canvas.text(px(24), px(16), canvas.shortened(name, room, TITLE) + about, size=TITLE)
     shown = [f"{name} {value}" for name, value in figures(analysis) if name in ("loudness", "true peak", "speech")]
     canvas.text(px(24), px(76), "   |   ".join(shown), FAINT)
 

@@ -59,11 +59,8 @@ class Canvas:
 
     def row_label(self, y: float, text: str, colour: Colour = INK) -> None:
         """A name left of the timeline, shortened to fit there."""
-        left, room = self.px(24), self.margin - self.px(36)
-        if self.text_width(text) > room:
-            while text and self.text_width(text + "...") > room:
-                text = text[:-1]
-            text += "..."
+        left = self.px(24)
+        text = self.shortened(text, self.margin - self.px(36))
         self.text(left, y, text, colour, anchor="lm")
 
     def time_axis(self, left: int, right: int, top: int, marks: Sequence[tuple[int, str]]) -> None:
@@ -74,8 +71,16 @@ class Canvas:
             self.text(x, top + self.px(14), text, FAINT, anchor="ma")
         self.row_label(top + self.px(30), "time", FAINT)
 
-    def text_width(self, text: str) -> float:
-        return _font(self.px(BODY)).getlength(text)
+    def text_width(self, text: str, size: int = BODY) -> float:
+        return _font(self.px(size)).getlength(text)
+
+    def shortened(self, text: str, room: float, size: int = BODY) -> str:
+        """The text, or as much of its beginning as has room, and three dots."""
+        if self.text_width(text, size) <= room:
+            return text
+        while text and self.text_width(text + "...", size) > room:
+            text = text[:-1]
+        return text + "..."
 
     def finish(self) -> np.ndarray:
         """The picture as uint8 [H, W, 3]."""
