@@ -46,6 +46,7 @@ NODES = {
     "LongTalkLTXEncodeSound",
     "LongTalkLatentPin",
     "LongTalkAudioPrepare",
+    "LongTalkAudioReport",
 }
 
 
