@@ -17,15 +17,17 @@ from ..errors import LongTalkError
 from .picture_canvas import FAINT, PAPER, TITLE, Canvas, Colour
 from .picture_layout import BASE_WIDTH, Bar, lay_out, ticks
 from .picture_prompts import draw_prompts
-from .picture_waves import LEFT_OUT, draw_waves
+from .picture_waves import LEFT_OUT, QUIET, draw_waves
 from .report import clock, count
 from .schedule import Resolved
+from .timing import Segment
 from .windows import Plan, Window
 
 NEW: Colour = (86, 180, 233)  # sky blue
 NEW_PALE: Colour = (176, 219, 245)  # every other group of windows in a long plan
 PINNED: Colour = (230, 159, 0)  # orange
 CUT: Colour = (213, 94, 0)  # vermillion
+HELD: Colour = (214, 214, 214)  # grey
 
 MIN_WIDTH, MAX_WIDTH = 400, 8000
 
@@ -40,6 +42,7 @@ def draw_plan(
     width: int = BASE_WIDTH,
     labels: Sequence[str] | None = None,
     prompts: Resolved | None = None,
+    quiet: Sequence[Sequence[Segment]] = (),
 ) -> np.ndarray:
     """Draw a plan over its speech.
 
@@ -51,6 +54,7 @@ def draw_plan(
         width: pixels, 400 to 8000; everything scales with it.
         labels: a name per speaker.
         prompts: a schedule laid over these windows; drawn as a strip between the time axis and the windows.
+        quiet: per waveform where the model hears silence; none by default.
 
     Returns:
         uint8 [H, W, 3], RGB. The same input gives the same picture.
@@ -65,13 +69,13 @@ def draw_plan(
     canvas = Canvas(lay_out(plan, len(tracks), width, prompts=prompts is not None))
     _draw_title(canvas, plan)
     marks = ticks(canvas.layout, plan.fps)
-    draw_waves(canvas, plan, tracks, rate_hz, names, [x for x, _ in marks])
+    draw_waves(canvas, plan, tracks, rate_hz, names, [x for x, _ in marks], quiet)
     _draw_axis(canvas, marks)
     if prompts is not None:
         draw_prompts(canvas, plan, prompts)
     _draw_overview(canvas, plan)
     _draw_bars(canvas, plan)
-    _draw_legend(canvas, plan)
+    _draw_legend(canvas, plan, any(quiet))
     return canvas.finish()
 
 
@@ -80,6 +84,8 @@ def _draw_title(canvas: Canvas, plan: Plan) -> None:
     minutes, frames = divmod(plan.frames, 60 * plan.fps)
     length = f"{minutes} min {frames / plan.fps:.2f} s" if minutes else f"{frames / plan.fps:.2f} s"
     title = [count(plan.frames, "frame"), length, count(len(plan.windows), "window")]
+    if len(plan.shot_starts) > 1:
+        title.append(count(len(plan.shot_starts), "shot"))
     details = [
         f"mode {plan.mode.value}",
         f"window {plan.window_frames} frames",
@@ -121,12 +127,14 @@ def _draw_overview(canvas: Canvas, plan: Plan) -> None:
                 canvas.box(strip.x(begin), upper, strip.x(end), lower, colour)
         upper, lower = rows[windows[-1].index % 2]
         canvas.box(strip.x(plan.frames), upper, strip.x(plan.audio_frames), lower, CUT)
+        canvas.box(strip.x(plan.frames - plan.held_frames), upper, strip.x(plan.frames), lower, HELD)
     else:
         canvas.box(strip.left, top, strip.x(plan.frames), bottom, NEW)
         for begin, end in itertools.zip_longest(numbered[1::2], numbered[2::2]):
             right = strip.x(windows[end].output[0]) if end is not None else strip.x(plan.frames)
             canvas.box(strip.x(windows[begin].output[0]), top, right, bottom, NEW_PALE)
         canvas.box(strip.x(plan.frames), top, strip.x(plan.audio_frames), bottom, CUT)
+        canvas.box(strip.x(plan.frames - plan.held_frames), top, strip.x(plan.frames), bottom, HELD)
     for index in numbered:
         x = strip.x(windows[index].output[0])
         canvas.box(x, bottom, x + px(2), bottom + px(10), FAINT)
@@ -141,6 +149,7 @@ def _draw_bars(canvas: Canvas, plan: Plan) -> None:
     for bar in canvas.layout.bars:
         begin, start, stop, end = _columns(bar)
         canvas.box(start, bar.top, stop, bar.bottom, NEW)
+        canvas.box(stop, bar.top, bar.strip.x(bar.window.output[1]), bar.bottom, HELD)
         canvas.hatch(begin, bar.top, start, bar.bottom, PINNED)
         canvas.hatch(stop, bar.top, end, bar.bottom, CUT, crossed=True)
     _write_in_bars(canvas)
@@ -167,9 +176,9 @@ def _caption_enlarged(canvas: Canvas, plan: Plan) -> None:
 
 
 def _columns(bar: Bar) -> tuple[int, int, int, int]:
-    """Pixel columns where the bar's pinned, new and cut frames begin, and where the bar ends."""
+    """Pixel columns where the bar's pinned, new and cut frames begin, and where what is sampled ends."""
     (begin, end), (start, stop) = bar.window.audio, bar.window.output
-    return bar.strip.x(begin), bar.strip.x(start), bar.strip.x(stop), bar.strip.x(end)
+    return bar.strip.x(begin), bar.strip.x(start), bar.strip.x(stop - bar.window.held), bar.strip.x(end)
 
 
 def _write_in_bars(canvas: Canvas) -> None:
@@ -226,7 +235,7 @@ def _line_places(canvas: Canvas, bar: Bar, lines: int) -> list[float]:
     return [(bar.top + bar.bottom) / 2 + canvas.px(32) * (line - (lines - 1) / 2) for line in range(lines)]
 
 
-def _draw_legend(canvas: Canvas, plan: Plan) -> None:
+def _draw_legend(canvas: Canvas, plan: Plan, quiet: bool) -> None:
     top, px = canvas.layout.legend_top, canvas.px
     x, side = px(24), px(28)
     left_out = plan.requested_frames - plan.frames
@@ -241,12 +250,17 @@ def _draw_legend(canvas: Canvas, plan: Plan) -> None:
         x += side + px(10) + round(canvas.text_width(words)) + px(40)
 
     entry("new frames", NEW, hatched=False)
-    if len(plan.windows) > 1:
+    if any(window.pinned for window in plan.windows):
         entry(f"pinned: the last {plan.motion_frames} of the window before", PINNED)
     if plan.surplus_frames:
-        entry(f"cut: {count(plan.surplus_frames, 'frame')} past the end", CUT, crossed=True)
+        ends = "the end" if len(plan.shot_starts) == 1 else "the ends of shots"
+        entry(f"cut: {count(plan.surplus_frames, 'frame')} past {ends}", CUT, crossed=True)
+    if plan.held_frames:
+        entry(f"held: {count(plan.held_frames, 'frame')}", HELD, hatched=False)
     if left_out:
         entry(f"left out: {count(left_out, 'frame')} of the audio", LEFT_OUT)
+    if quiet:
+        entry("silence for the model", QUIET, hatched=False)
 
 
 def _default_labels(speakers: int) -> list[str]:

@@ -132,7 +132,8 @@ def _staircase(windows: Sequence[Window], strip: Strip, top: int, unit: float) -
 def _enlarged(plan: Plan, strip: Strip, top: int, unit: float) -> Iterator[Bar]:
     """The first three and the last two windows at one scale, a gap between them."""
     first, last = plan.windows[:3], plan.windows[-2:]
-    first_end, last_start, last_end = first[-1].audio[1], last[0].start, last[-1].audio[1]
+    first_end, last_start = max(window.audio[1] for window in first), last[0].start
+    last_end = max(window.audio[1] for window in last) + plan.held_frames
     columns = strip.right - strip.left
     gap = columns // 12
     middle = strip.left + round((columns - gap) * first_end / (first_end + last_end - last_start))

@@ -46,6 +46,7 @@ class Soundtrack:
     Attributes:
         waveform: float ``[C, N]``, 1 to 8 channels. It is shared, not copied.
         sample_rate: samples per second.
+        fade_samples: over so many at its end it fades to silence.
 
     Raises:
         LongTalkError: empty, too many channels, NaN or infinite samples, no sensible rate.
@@ -53,6 +54,7 @@ class Soundtrack:
 
     waveform: np.ndarray
     sample_rate: int
+    fade_samples: int = 0
 
     def __post_init__(self) -> None:
         shape = tuple(np.shape(self.waveform))
@@ -166,6 +168,7 @@ class SoundEncoder:
             stop = min(end, self._position + _BLOCK_SAMPLES)
             # [C, N] -> packed [1, N * C]; planar blocks of eight channels crash PyAV. A copy of one block only.
             block = np.array(sound.waveform[:, self._position : stop].T, dtype=np.float32, order="C")
+            self._fade(block)
             self._clip(block)
             frame = av.AudioFrame.from_ndarray(block.reshape(1, -1), format="flt", layout=self._layout)
             frame.sample_rate = sound.sample_rate
@@ -184,6 +187,12 @@ class SoundEncoder:
                 "sound: %.3f s long, cut at the end of the picture (%.3f s)", sound.duration_s, frames / self._fps
             )
         self._container.mux(self._stream.encode(None))
+
+    def _fade(self, block: np.ndarray) -> None:
+        """Bring samples ``[N, C]`` at the current position down where the sound fades."""
+        left = self._sound.samples - self._position - np.arange(len(block))
+        if left[-1] < self._sound.fade_samples:
+            block *= np.minimum(left / self._sound.fade_samples, 1.0).astype(np.float32)[:, None]
 
     def _clip(self, block: np.ndarray) -> None:
         peak = float(np.abs(block).max())
