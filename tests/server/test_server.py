@@ -45,6 +45,7 @@ NODES = {
     "LongTalkPromptSchedule",
     "LongTalkLTXEncodeSound",
     "LongTalkLatentPin",
+    "LongTalkSilence",
 }
 
 
