@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..errors import LongTalkError
 from .picture_canvas import FAINT, PAPER, TITLE, Canvas, Colour
-from .picture_layout import BASE_WIDTH, Bar, lay_out, ticks
+from .picture_layout import BASE_WIDTH, LEGEND_STEP, Bar, lay_out, ticks
 from .picture_prompts import draw_prompts
 from .picture_waves import LEFT_OUT, QUIET, draw_waves
 from .report import clock, count
@@ -66,7 +67,8 @@ def draw_plan(
     tracks = [np.asarray(waveform) for waveform in waveforms]
     names = list(labels) if labels is not None else _default_labels(len(tracks))
     _check(tracks, rate_hz, width, names)
-    canvas = Canvas(lay_out(plan, len(tracks), width, prompts=prompts is not None))
+    legend = _legend(plan, any(quiet))
+    canvas = Canvas(lay_out(plan, len(tracks), width, prompts=prompts is not None, legend_lines=len(legend)))
     _draw_title(canvas, plan)
     marks = ticks(canvas.layout, plan.fps)
     draw_waves(canvas, plan, tracks, rate_hz, names, [x for x, _ in marks], quiet)
@@ -75,7 +77,7 @@ def draw_plan(
         draw_prompts(canvas, plan, prompts)
     _draw_overview(canvas, plan)
     _draw_bars(canvas, plan)
-    _draw_legend(canvas, plan, any(quiet))
+    _draw_legend(canvas, legend)
     return canvas.finish()
 
 
@@ -149,7 +151,7 @@ def _draw_bars(canvas: Canvas, plan: Plan) -> None:
     for bar in canvas.layout.bars:
         begin, start, stop, end = _columns(bar)
         canvas.box(start, bar.top, stop, bar.bottom, NEW)
-        canvas.box(stop, bar.top, bar.strip.x(bar.window.output[1]), bar.bottom, HELD)
+        canvas.box(stop, bar.top, min(bar.strip.x(bar.window.output[1]), bar.strip.right), bar.bottom, HELD)
         canvas.hatch(begin, bar.top, start, bar.bottom, PINNED)
         canvas.hatch(stop, bar.top, end, bar.bottom, CUT, crossed=True)
     _write_in_bars(canvas)
@@ -235,32 +237,46 @@ def _line_places(canvas: Canvas, bar: Bar, lines: int) -> list[float]:
     return [(bar.top + bar.bottom) / 2 + canvas.px(32) * (line - (lines - 1) / 2) for line in range(lines)]
 
 
-def _draw_legend(canvas: Canvas, plan: Plan, quiet: bool) -> None:
-    top, px = canvas.layout.legend_top, canvas.px
-    x, side = px(24), px(28)
-    left_out = plan.requested_frames - plan.frames
+@dataclass(frozen=True)
+class _Entry:
+    """A line of the legend has several."""
 
-    def entry(words: str, colour: Colour, *, hatched: bool = True, crossed: bool = False) -> None:
-        nonlocal x
-        if hatched:
-            canvas.hatch(x, top, x + side, top + side, colour, crossed=crossed)
-        else:
-            canvas.box(x, top, x + side, top + side, colour)
-        canvas.text(x + side + px(10), top + side / 2, words, anchor="lm")
-        x += side + px(10) + round(canvas.text_width(words)) + px(40)
+    words: str
+    colour: Colour
+    hatched: bool = True
+    crossed: bool = False
 
-    entry("new frames", NEW, hatched=False)
+
+def _legend(plan: Plan, quiet: bool) -> list[list[_Entry]]:
+    """What the colours mean, line by line: the windows', then those of silence and a held end."""
+    first = [_Entry("new frames", NEW, hatched=False)]
     if any(window.pinned for window in plan.windows):
-        entry(f"pinned: the last {plan.motion_frames} of the window before", PINNED)
+        first.append(_Entry(f"pinned: the last {plan.motion_frames} of the window before", PINNED))
     if plan.surplus_frames:
         ends = "the end" if len(plan.shot_starts) == 1 else "the ends of shots"
-        entry(f"cut: {count(plan.surplus_frames, 'frame')} past {ends}", CUT, crossed=True)
-    if plan.held_frames:
-        entry(f"held: {count(plan.held_frames, 'frame')}", HELD, hatched=False)
+        first.append(_Entry(f"cut: {count(plan.surplus_frames, 'frame')} past {ends}", CUT, crossed=True))
+    left_out = plan.requested_frames - plan.frames
     if left_out:
-        entry(f"left out: {count(left_out, 'frame')} of the audio", LEFT_OUT)
-    if quiet:
-        entry("silence for the model", QUIET, hatched=False)
+        first.append(_Entry(f"left out: {count(left_out, 'frame')} of the audio", LEFT_OUT))
+    second = [_Entry("the model hears silence", QUIET, hatched=False)] if quiet else []
+    if plan.held_frames:
+        held = f"held: the last frame stands still, {count(plan.held_frames, 'frame')}"
+        second.append(_Entry(held, HELD, hatched=False))
+    return [first, second] if second else [first]
+
+
+def _draw_legend(canvas: Canvas, lines: Sequence[Sequence[_Entry]]) -> None:
+    px = canvas.px
+    side = px(28)
+    for number, entries in enumerate(lines):
+        x, top = px(24), canvas.layout.legend_top + number * px(LEGEND_STEP)
+        for entry in entries:
+            if entry.hatched:
+                canvas.hatch(x, top, x + side, top + side, entry.colour, crossed=entry.crossed)
+            else:
+                canvas.box(x, top, x + side, top + side, entry.colour)
+            canvas.text(x + side + px(10), top + side / 2, entry.words, anchor="lm")
+            x += side + px(10) + round(canvas.text_width(entry.words)) + px(40)
 
 
 def _default_labels(speakers: int) -> list[str]:

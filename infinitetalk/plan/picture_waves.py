@@ -56,9 +56,6 @@ def draw_waves(
             canvas.box(left, top, right, bottom, QUIET)
         for x in guides:
             canvas.box(x, top, x + px(2), bottom, grey)
-        for index in plan.shot_starts[1:]:
-            x = strip.x(plan.windows[index].start)
-            canvas.box(x - px(1), top, x + px(3), bottom, INK)
         middle, half = (top + bottom) / 2, (bottom - top) / 2 - px(1)
         rows = np.arange(top, bottom)[:, None] + 0.5
         low, high, rms = found / peak * half
@@ -69,6 +66,9 @@ def draw_waves(
         for under, over, shade in ((low, high, _pale(colour)), (np.maximum(low, -rms), np.minimum(high, rms), colour)):
             inked = (rows > middle - over - px(1)) & (rows < middle - under + px(1))
             canvas.pixels[top:bottom, columns_heard][inked] = shade
+        for index in plan.shot_starts[1:]:
+            x = strip.x(plan.windows[index].start)
+            canvas.box(x - px(1), top, x + px(3), bottom, INK)
         canvas.row_label(middle, names[speaker])
 
 
