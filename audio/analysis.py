@@ -9,12 +9,13 @@ from itertools import pairwise
 
 import numpy as np
 
+from ..infinitetalk.plan.timing import Segment
 from .channels import LevelMeter, Levels
 from .clipping import Clipping, ClippingMeter
 from .filters import Loudness, Meter
 from .source import Source
 from .spectrum import FRAME_S, Spectra, SpectrumMeter, bandwidth_hz, decibels
-from .voice import Segment, speech_segments
+from .voice import speech_segments
 
 _DIGITAL_DB = -95.0
 """Quieter frames hold no noise of a microphone but zeros, or the dither of 16 bits (-98 dBFS): a gate or an editor made

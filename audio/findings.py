@@ -15,11 +15,11 @@ from itertools import groupby
 import numpy as np
 
 from ..infinitetalk.plan.report import clock_s, count
+from ..infinitetalk.plan.timing import Segment
 from .analysis import Analysis
 from .loudness import BLOCK_S
 from .spectrum import BANDS_HZ, decibels
 from .tracks import SILENCE_PEAK
-from .voice import Segment
 
 SHORT_S = 1.0
 EDGE_S = 1.5

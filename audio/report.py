@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..infinitetalk.plan.report import clock_s, count
+from ..infinitetalk.plan.timing import Segment
 from .analysis import Analysis
 from .findings import Finding
 from .spectrum import AVERAGE_DB, BANDS_HZ
-from .voice import Segment
 
 _SPANS_SHOWN = 5
 

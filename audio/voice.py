@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
 
+from ..infinitetalk.plan.timing import Segment
 from .resample import resample_blocks
 from .sound import Track
+from .tracks import SILENCE_PEAK
+
+__all__ = ["CHUNK", "RATE_HZ", "Segment", "leveled_speech", "speech_segments"]
 
 RATE_HZ = 16000
 """What the network hears."""
@@ -23,17 +26,10 @@ RATE_HZ = 16000
 CHUNK = 512
 """Samples per answer (Silero VAD at 16 kHz)."""
 
-
-@dataclass(frozen=True)
-class Segment:
-    """A stretch of speech, half-open."""
-
-    start_s: float
-    end_s: float
-
-    @property
-    def duration_s(self) -> float:
-        return self.end_s - self.start_s
+_PEAK = 0.5
+"""What quiet tracks are brought to: at a peak of 0.01 a tenth of the speech is overheard, at 0.001 more than half."""
+_WORD_MS = 100
+"""The shortest "yes"; a click is shorter."""
 
 
 class Blocks(Protocol):
@@ -54,6 +50,7 @@ def speech_segments(
     min_speech_duration_ms: int = 250,
     min_silence_duration_ms: int = 100,
     speech_pad_ms: int = 30,
+    gain: float = 1.0,
     check: Callable[[], None] = lambda: None,
 ) -> tuple[Segment, ...]:
     """Where somebody speaks; sorted, and no two overlap.
@@ -64,6 +61,7 @@ def speech_segments(
         min_speech_duration_ms: shorter speech is left out.
         min_silence_duration_ms: shorter pauses belong to the speech around them.
         speech_pad_ms: added on both sides, as far as there is room.
+        gain: what the samples are multiplied with; below a peak of about 0.03 speech is overheard.
         check: called about once per second of sound; may raise to stop.
     """
     with _one_thread(), torch.inference_mode():
@@ -76,7 +74,7 @@ def speech_segments(
             for block in _mono_blocks(sound):
                 check()
                 samples += len(block)
-                yield block
+                yield block * np.float32(gain)
 
         rate_hz = sound.sample_rate if isinstance(sound, Track) else sound.rate_hz
         model = silero_vad.load_silero_vad()  # a new one: it carries what it heard from chunk to chunk
@@ -91,6 +89,20 @@ def speech_segments(
             audio_length_samples=samples * RATE_HZ // rate_hz,
         )
     return tuple(Segment(each["start"] / RATE_HZ, each["end"] / RATE_HZ) for each in found)
+
+
+def leveled_speech(
+    track: Track, threshold: float = 0.5, check: Callable[[], None] = lambda: None
+) -> tuple[Segment, ...]:
+    """Where somebody speaks in a track, a short word included, and however quiet it is recorded.
+
+    Args:
+        track: what is heard, as if its peak were half of full scale where it is below.
+        threshold, check: see :func:`speech_segments`.
+    """
+    peak = track.peak
+    gain = max(1.0, _PEAK / peak) if peak >= SILENCE_PEAK else 1.0
+    return speech_segments(track, threshold=threshold, min_speech_duration_ms=_WORD_MS, gain=gain, check=check)
 
 
 def _mono_blocks(sound: Track | Blocks) -> Iterator[np.ndarray]:

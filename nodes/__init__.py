@@ -29,6 +29,7 @@ from .patch import LongTalkLoadPatch
 from .plan import LongTalkPlan
 from .sampler import LongTalkGuider, LongTalkSampler, LongTalkSamplerAdvanced
 from .schedule import LongTalkPromptSchedule
+from .silence import LongTalkSilence
 from .speech import LongTalkEncodeSpeech, LongTalkSpeakers
 
 log = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ NODES: list[type[io.ComfyNode]] = [
     LongTalkLatentPin,
     LongTalkAudioPrepare,
     LongTalkAudioReport,
+    LongTalkSilence,
 ]
 
 

@@ -31,6 +31,7 @@ class Soundtrack:
     Attributes:
         waveform: float ``[C, N]``, 1 to 8 channels. It is shared, not copied.
         sample_rate: samples per second.
+        fade_samples: over so many at its end it fades to silence.
 
     Raises:
         LongTalkError: empty, too many channels, NaN or infinite samples, no sensible rate.
@@ -38,6 +39,7 @@ class Soundtrack:
 
     waveform: np.ndarray
     sample_rate: int
+    fade_samples: int = 0
 
     def __post_init__(self) -> None:
         shape = tuple(np.shape(self.waveform))
@@ -122,7 +124,7 @@ class SoundEncoder:
         end = min(sound.samples, -(-frames * sound.sample_rate // self._fps))
         while self._position < end:
             stop = min(end, self._position + _BLOCK_SAMPLES)
-            self._stream.write(sound.waveform[:, self._position : stop])
+            self._stream.write(self._faded(sound.waveform[:, self._position : stop]))
             self._position = stop
 
     def finish(self, frames: int) -> None:
@@ -134,6 +136,13 @@ class SoundEncoder:
                 "sound: %.3f s long, cut at the end of the picture (%.3f s)", sound.duration_s, frames / self._fps
             )
         self._stream.finish()
+
+    def _faded(self, block: np.ndarray) -> np.ndarray:
+        """Samples ``[C, N]`` at the current position, brought down where the sound fades."""
+        left = self._sound.samples - self._position - np.arange(block.shape[1])
+        if left[-1] >= self._sound.fade_samples:
+            return block
+        return block * np.minimum(left / self._sound.fade_samples, 1.0).astype(np.float32)
 
 
 def write_sound(path: Path, sound: Soundtrack, video: VideoFormat, *, frames: int, fps: int = 25) -> None:

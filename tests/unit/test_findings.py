@@ -30,7 +30,7 @@ from longtalk.audio.report import report_json, report_text
 from longtalk.audio.sound import Track
 from longtalk.audio.source import FileSource, TrackSource
 from longtalk.audio.spectrum import AVERAGE_DB
-from longtalk.audio.voice import Segment
+from longtalk.infinitetalk.plan.timing import Segment
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,9 @@ from longtalk.audio.findings import Finding, Kind, Severity, find
 from longtalk.audio.picture import BAR, SEVERITIES, SPEECH, WAVE, draw_report
 from longtalk.audio.sound import Track
 from longtalk.audio.source import FileSource, TrackSource
-from longtalk.audio.voice import Segment
 from longtalk.infinitetalk.errors import LongTalkError
 from longtalk.infinitetalk.plan.picture_canvas import Canvas, _font
+from longtalk.infinitetalk.plan.timing import Segment
 
 LEFT, RIGHT = 170, 1430  # columns of the time line at width 1600
 
