@@ -15,11 +15,14 @@ from .clipping import Clipping, ClippingMeter
 from .filters import Loudness, Meter
 from .source import Source
 from .spectrum import FRAME_S, Spectra, SpectrumMeter, bandwidth_hz, decibels
-from .voice import speech_segments
+from .stretch import Watched
+from .voice import leveling, speech_segments
 
 _DIGITAL_DB = -95.0
 """Quieter frames hold no noise of a microphone but zeros, or the dither of 16 bits (-98 dBFS): a gate or an editor made
 them, or a synthesiser."""
+_FAINT = 8.0
+"""Speech that has to be so much louder (its peak is below -24 dBFS) may not have been recognised."""
 RANGE_S = 3.0
 _LEAST_FRAMES = round(0.2 / FRAME_S)
 """Frames it takes to say how loud the noise is."""
@@ -142,7 +145,7 @@ def analyse(source: Source, *, progress: Callable[[float], None] = lambda heard_
     """Measure a sound.
 
     Args:
-        source: read once, from its beginning to its end.
+        source: read once, and a very quiet one a second time, louder, for its speech.
         progress: called about once per second of sound with the seconds heard so far; may raise to stop.
 
     Raises:
@@ -152,6 +155,10 @@ def analyse(source: Source, *, progress: Callable[[float], None] = lambda heard_
     speech = speech_segments(heard, check=lambda: progress(heard.samples / heard.rate_hz))
     spectra = heard.spectrum.finish()
     levels = heard.levels.finish()
+    gain = leveling(levels.peak)
+    if gain > _FAINT:
+        again = Watched(source, progress)
+        speech = speech_segments(again, gain=gain)
     spoken = _spoken(speech, len(spectra.bands))
     return Analysis(
         source.name,

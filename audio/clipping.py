@@ -7,6 +7,7 @@ with a step; the crest of a slow wave, which is flat too, has none.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +26,8 @@ _TOP_DB = 61.0
 _LOWEST_DB = 20 * math.log10(_LOWEST)
 _AT_CEILING_DB = 0.2
 """Runs this far below the highest of the same sign and channel are at the ceiling as well."""
-_TIMES_KEPT = 8
+_TIMES_KEPT = 50
+_TIMES_APART_S = 1.0
 _LONGEST_S = 0.02
 """Half a wave of 25 Hz. What stays equal for longer is no clipped wave, and counts as long as this."""
 
@@ -38,13 +40,13 @@ class Clipping:
         runs: how many times.
         samples: how many samples lie on the ceiling.
         ceiling: the highest ceiling, 1.0 being full scale; 0 without runs.
-        first_s: when the first of them begin.
+        times_s: when they begin, but none within a second of the one before; the first 50.
     """
 
     runs: int
     samples: int
     ceiling: float
-    first_s: tuple[float, ...]
+    times_s: tuple[float, ...]
 
 
 class _Side:
@@ -54,15 +56,15 @@ class _Side:
         bins = math.ceil((_TOP_DB - _LOWEST_DB) * _BINS_PER_DB)
         self.runs = np.zeros(bins, np.int64)
         self.samples = np.zeros(bins, np.int64)
-        self.first_s: dict[int, list[float]] = {}
+        self.times_s: dict[int, list[float]] = {}
         self.peak = 0.0
 
     def add(self, level: float, samples: int, start_s: float) -> None:
         place = self._place(level)
         self.runs[place] += 1
         self.samples[place] += samples
-        times = self.first_s.setdefault(place, [])
-        if len(times) < _TIMES_KEPT:
+        times = self.times_s.setdefault(place, [])
+        if len(times) < _TIMES_KEPT and (not times or start_s >= times[-1] + _TIMES_APART_S):
             times.append(start_s)
 
     def _place(self, level: float) -> int:
@@ -75,8 +77,16 @@ class _Side:
             return Clipping(0, 0, 0.0, ())
         first = max(self._place(self.peak) - round(_AT_CEILING_DB * _BINS_PER_DB), 0)
         runs, samples = int(self.runs[first:].sum()), int(self.samples[first:].sum())
-        times = sorted(time for place, times in self.first_s.items() if place >= first for time in times)
-        return Clipping(runs, samples, self.peak if runs else 0.0, tuple(times[:_TIMES_KEPT]))
+        times = [time for place, times in self.times_s.items() if place >= first for time in times]
+        return Clipping(runs, samples, self.peak if runs else 0.0, _apart(times))
+
+
+def _apart(times_s: Iterable[float]) -> tuple[float, ...]:
+    kept: list[float] = []
+    for time_s in sorted(times_s):
+        if not kept or time_s >= kept[-1] + _TIMES_APART_S:
+            kept.append(time_s)
+    return tuple(kept[:_TIMES_KEPT])
 
 
 class ClippingMeter:
@@ -110,12 +120,11 @@ class ClippingMeter:
     def finish(self) -> Clipping:
         self.push(np.zeros((len(self._sides), self._after), np.float32))
         found = [side.clipping() for sides in self._sides for side in sides]
-        times = sorted(time for each in found for time in each.first_s)
         return Clipping(
             sum(each.runs for each in found),
             sum(each.samples for each in found),
             max((each.ceiling for each in found), default=0.0),
-            tuple(times[:_TIMES_KEPT]),
+            _apart([time for each in found for time in each.times_s]),
         )
 
     def _find(self, sound: np.ndarray, side: _Side, until: int) -> None:

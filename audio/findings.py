@@ -177,15 +177,14 @@ def _dead_channel(analysis: Analysis) -> Iterator[Finding]:
 def _clipped(analysis: Analysis) -> Iterator[Finding]:
     clipping = analysis.clipping
     if clipping.runs >= CLIPPED_RUNS:
-        first = ", ".join(clock_s(time) for time in clipping.first_s[:3])
         yield Finding(
             Kind.CLIPPED,
             Severity.WARNING,
             f"cut off {clipping.runs:,} times at {float(decibels(clipping.ceiling**2)):.1f} dBFS, "
-            f"{clipping.samples:,} samples in all, first at {first}",
+            f"{clipping.samples:,} samples in all",
             "Record again with less gain, or take the file from before it was made louder; turning it down now does "
             "not help, ffmpeg's adeclip filter helps a little",
-            tuple(Segment(time, min(time + 0.1, analysis.duration_s)) for time in clipping.first_s),
+            tuple(Segment(time_s, min(time_s + 1, analysis.duration_s)) for time_s in clipping.times_s),
         )
 
 

@@ -105,7 +105,7 @@ def report_json(analysis: Analysis, findings: Sequence[Finding]) -> dict[str, An
             "runs": clipping.runs,
             "samples": clipping.samples,
             "ceiling": clipping.ceiling,
-            "first_s": list(clipping.first_s),
+            "times_s": list(clipping.times_s),
         },
         "speech": _spans(analysis.speech),
         "silence": _spans(analysis.silences),

@@ -234,9 +234,19 @@ def test_every_cut_crest_counts(rate_hz: int, level: float) -> None:
     assert found.runs == 500
     assert found.samples == (np.abs(wave) >= 1).sum()
     assert found.ceiling == pytest.approx(abs(level))
-    assert found.first_s[0] == pytest.approx(0.000136, abs=0.0003)
-    assert len(found.first_s) == 8
-    assert list(found.first_s) == sorted(found.first_s)
+    assert found.times_s[0] == pytest.approx(0.000136, abs=0.0003)
+    assert len(found.times_s) == 1
+
+
+def test_times_of_clipping_lie_a_second_apart() -> None:
+    wave = np.zeros((2, 80 * 8000), np.float32)
+    for channel, start in ((0, 10.0), (1, 3.0), (1, 3.9), (0, 4.1), (0, 5.5)):
+        wave[channel, round(start * 8000) : round(start * 8000) + 5] = -0.5
+    found = clipping(wave, 8000)
+    assert found.times_s == (3.0, 4.1, 5.5, 10.0)
+    assert (found.runs, found.samples) == (5, 25)
+    wave[0, ::800] = wave[0, 1::800] = wave[0, 2::800] = 0.5
+    assert clipping(wave, 8000).times_s == tuple(float(second) for second in range(50))
 
 
 def test_one_side_may_be_cut_alone() -> None:
@@ -418,3 +428,25 @@ def test_very_short_sounds(samples: int) -> None:
     assert found.duration_s == samples / RATE_HZ
     assert found.loudness.integrated_lufs is None
     assert np.isfinite(found.bands_dbfs).all()
+
+
+class Counted(Cut):
+    """Counts how often it is read."""
+
+    times = 0
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        self.times += 1
+        return super().blocks()
+
+
+def test_a_sound_is_read_once_and_a_faint_one_heard_again_louder(speech: np.ndarray, analysis: Analysis) -> None:
+    sounds = [Counted(speech * np.float32(10 ** (db / 20)), RATE_HZ, [RATE_HZ]) for db in (0, -40)]
+    usual, faint = (analyse(sound) for sound in sounds)
+    assert [sound.times for sound in sounds] == [1, 2]
+    assert usual.speech == analysis.speech
+    assert faint.speech_s == pytest.approx(usual.speech_s, abs=0.5)
+    assert faint.levels.peak == pytest.approx(usual.levels.peak / 100)
+    silence = Counted(speech * 0, RATE_HZ, [RATE_HZ])
+    analyse(silence)
+    assert silence.times == 1

@@ -162,7 +162,7 @@ def test_words_of_clipping(speech: np.ndarray) -> None:
     analysis = measured(clipped(12, -6)(speech))
     found = one(analysis, Kind.CLIPPED)
     assert f"cut off {analysis.clipping.runs:,} times at -6.0 dBFS" in found.found
-    assert [span.start_s for span in found.spans] == list(analysis.clipping.first_s)
+    assert [span.start_s for span in found.spans] == list(analysis.clipping.times_s)
 
 
 def test_words_of_channels(speech: np.ndarray) -> None:
@@ -227,4 +227,4 @@ def test_json_holds_all_of_it(speech: np.ndarray) -> None:
     assert [band["dbfs"] for band in told["bands"]] == list(analysis.bands_dbfs)
     assert told["speech"] == [{"start_s": each.start_s, "end_s": each.end_s} for each in analysis.speech]
     assert [finding["kind"] for finding in told["findings"]] == ["dead channel", "clipping"]
-    assert told["findings"][1]["spans"][0]["start_s"] == analysis.clipping.first_s[0]
+    assert told["findings"][1]["spans"][0]["start_s"] == analysis.clipping.times_s[0]
