@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,7 @@ class SoundStream:
         bits: 16, 24 or 32 (float) per sample, of what is not AAC.
         keep_eight: eight channels stay eight: for packed samples in a file that is only a sound.
         options: for the encoder.
+        log: is told, with a level of :mod:`logging`, what is not written as it came.
     """
 
     def __init__(
@@ -73,13 +74,14 @@ class SoundStream:
         bits: int = 24,
         keep_eight: bool = False,
         options: Mapping[str, str] | None = None,
+        log: Callable[[int, str], None] = logger.log,
     ) -> None:
         carried_hz = carried_rate_hz(encoder, rate_hz)
         channels_out = _MOST_CHANNELS_OUT if channels == _EIGHT and not keep_eight else channels
         if carried_hz != rate_hz:
-            logger.info("sound: %d Hz is written as %d Hz, which %s carries", rate_hz, carried_hz, encoder)
+            log(logging.INFO, f"sound: {rate_hz} Hz is written as {carried_hz} Hz, which {encoder} carries")
         if channels_out != channels:
-            logger.warning("sound: %d channels are mixed down to %s", channels, LAYOUTS[channels_out])
+            log(logging.WARNING, f"sound: {channels} channels are mixed down to {LAYOUTS[channels_out]}")
         stream = container.add_stream(encoder, rate=carried_hz, options=dict(options or {}))
         context = stream.codec_context
         context.layout = layout_name(channels_out)
@@ -93,6 +95,7 @@ class SoundStream:
         self._rate_hz = rate_hz
         self._layout = layout_name(channels)
         self._whole_scale = encoder == "aac" or bits != 32
+        self._log = log
         self._position = 0
         self._clipped = False
 
@@ -121,11 +124,9 @@ class SoundStream:
         np.clip(block, -1.0, 1.0, out=block)
         if not self._clipped:
             self._clipped = True
-            logger.warning(
-                "sound: samples beyond full scale are clipped, the first at %.2f s (peak there %.2f)",
-                self._position / self._rate_hz,
-                peak,
-            )
+            at_s = self._position / self._rate_hz
+            where = f"the first at {at_s:.2f} s (peak there {peak:.2f})"
+            self._log(logging.WARNING, f"sound: samples beyond full scale are clipped, {where}")
 
 
 def check_target(path: Path, bits: int, channels: int) -> None:
@@ -161,7 +162,7 @@ def check_target(path: Path, bits: int, channels: int) -> None:
 
 def write_file(
     path: Path, blocks: Iterator[np.ndarray], rate_hz: int, channels: int, *, suffix: str, bits: int = 24
-) -> None:
+) -> list[str]:
     """Write a sound file.
 
     Args:
@@ -170,15 +171,27 @@ def write_file(
         suffix: which format, one of :data:`SUFFIXES`; see :func:`check_target`.
         bits: per sample; AAC (.m4a) has none.
 
+    Returns:
+        What was not written as it came, in words.
+
     Raises:
         av.FFmpegError: the file cannot be written.
     """
     form, encoder = {".wav": ("wav", _PCM[bits]), ".flac": ("flac", "flac"), ".m4a": ("ipod", "aac")}[suffix]
     # Beyond 4 GB a plain WAV has no length.
     options = {"fflags": "+bitexact", **({"rf64": "auto"} if suffix == ".wav" else {})}
+    notes: list[str] = []
     container = av.open(str(path.absolute()), "w", format=form, container_options=options)
     try:
-        stream = SoundStream(container, encoder, rate_hz, channels, bits=bits, keep_eight=suffix == ".wav")
+        stream = SoundStream(
+            container,
+            encoder,
+            rate_hz,
+            channels,
+            bits=bits,
+            keep_eight=suffix == ".wav",
+            log=lambda _, words: notes.append(words),
+        )
         for block in blocks:
             stream.write(block)
         stream.finish()
@@ -188,3 +201,4 @@ def write_file(
             container.close()
         raise
     container.close()
+    return notes

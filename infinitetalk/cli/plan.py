@@ -56,10 +56,18 @@ def _numbers(text: str) -> list[float]:
 
 def _plan(chosen: argparse.Namespace) -> int:
     from ...audio.tracks import TrackMode, checked_starts, timeline
+    from ..model.speakers import MAX_SPEAKERS
     from ..plan.report import plan_report
     from ..plan.schedule import schedule_report
     from ..values import check_choice
 
+    if len(chosen.speech) > MAX_SPEAKERS:
+        raise LongTalkError(
+            "speech",
+            expected=f"1 to {MAX_SPEAKERS} files, one per speaker",
+            actual=str(len(chosen.speech)),
+            action="Leave some out, or mix them into one",
+        )
     mode = TrackMode(check_choice(chosen.speakers, "speakers", [known.value for known in TrackMode]))
     if chosen.png is not None:
         check_new_file(chosen.png, chosen.force)
@@ -159,7 +167,7 @@ def _draw(
         np.concatenate([np.zeros(int(start_s * _PICTURE_RATE_HZ), np.float32), *speech.wave])
         for speech, start_s in zip(read, starts_s, strict=True)
     ]
-    labels = [speech.name for speech in read] if len(read) > 1 else None
+    labels = [speech.path.stem for speech in read] if len(read) > 1 else None
     picture = Image.fromarray(draw_plan(plan, waves, _PICTURE_RATE_HZ, labels=labels, prompts=prompts))
     with new_file(path) as part:
         picture.save(part, format="PNG")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...audio.stages import AS_PRESET, SETTINGS, stages_from
 from .arguments import add_force, add_json, check_new_file, new_file, seconds
-from .terminal import Progress, megabytes, say, say_json
+from .terminal import Progress, complain, megabytes, say, say_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,17 +52,21 @@ def _prepare(chosen: argparse.Namespace) -> int:
     source = FileSource(chosen.source)
     check_target(chosen.target, chosen.bits, source.channels)
     suffix = chosen.target.suffix.lower()
+    notes: list[str] = []
     with new_file(chosen.target) as part, Progress(source.name, source.duration_s) as progress:
 
         def write(blocks: Iterator[np.ndarray]) -> None:
-            write_file(part, blocks, source.rate_hz, source.channels, suffix=suffix, bits=chosen.bits)
+            notes[:] = write_file(part, blocks, source.rate_hz, source.channels, suffix=suffix, bits=chosen.bits)
 
         done = prepare(Watched(source, progress.tell), stages, write)
     size = chosen.target.stat().st_size
     if chosen.json:
-        say_json({**done.to_json(), "file": str(chosen.target), "bytes": size})
+        found = done.to_json()
+        say_json({**found, "notes": [*found["notes"], *notes], "file": str(chosen.target), "bytes": size})
         return 0
     for line in done.report().splitlines():
         say(line)
+    for note in notes:
+        complain(f"note: {note}")
     say(f"written: {chosen.target}, {megabytes(size)}")
     return 0
