@@ -148,4 +148,8 @@ def bandwidth_hz(long_term: np.ndarray) -> float:
         if level[edge + 1 :].max() <= level.max() - _EMPTY_DB
     }
     edge = max(drops, key=lambda each: drops[each], default=0)
-    return float(_STEP_HZ * (edge if drops and drops[edge] >= _CLIFF_DB else len(level)))
+    if drops.get(edge, 0.0) < _CLIFF_DB:
+        return float(_STEP_HZ * len(level))
+    while drops.get(edge - 1, 0.0) >= _CLIFF_DB:  # where a slope begins that is so steep
+        edge -= 1
+    return float(_STEP_HZ * edge)
