@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from ..plan.schedule import Resolved
     from ..plan.windows import Plan
 
-_PICTURE_RATE_HZ = 8000
-
 
 def add_parser(commands: Any) -> None:
     """Add ``plan`` to the command line."""
@@ -102,6 +100,7 @@ class _Speech:
         from ...audio.filters import Filter, through
         from ...audio.source import FileSource
         from ...audio.stretch import Watched
+        from ..plan.picture import PICTURE_RATE_HZ
 
         source = FileSource(path)
         self.path, self.name, self.rate_hz = path, source.name, source.rate_hz
@@ -116,7 +115,7 @@ class _Speech:
         with Progress(source.name, source.duration_s) as progress:
             blocks = mono()
             if picture:
-                slower = Filter("aresample", (("sample_rate", str(_PICTURE_RATE_HZ)),))
+                slower = Filter("aresample", (("sample_rate", str(PICTURE_RATE_HZ)),))
                 blocks = through(blocks, [slower], source.rate_hz, channels=1)
             for block in blocks:
                 if picture:
@@ -161,14 +160,14 @@ def _draw(
     import numpy as np
     from PIL import Image
 
-    from ..plan.picture import draw_plan
+    from ..plan.picture import PICTURE_RATE_HZ, draw_plan
 
     waves = [
-        np.concatenate([np.zeros(int(start_s * _PICTURE_RATE_HZ), np.float32), *speech.wave])
+        np.concatenate([np.zeros(int(start_s * PICTURE_RATE_HZ), np.float32), *speech.wave])
         for speech, start_s in zip(read, starts_s, strict=True)
     ]
     labels = [speech.path.stem for speech in read] if len(read) > 1 else None
-    picture = Image.fromarray(draw_plan(plan, waves, _PICTURE_RATE_HZ, labels=labels, prompts=prompts))
+    picture = Image.fromarray(draw_plan(plan, waves, PICTURE_RATE_HZ, labels=labels, prompts=prompts))
     with new_file(path) as part:
         picture.save(part, format="PNG")
 

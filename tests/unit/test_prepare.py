@@ -244,6 +244,11 @@ class TestTrim:
         assert done.samples == 77175
         assert done.af_text == "atrim=start_sample=22050:end_sample=99225,asetpts=expr=PTS-STARTPTS"
 
+    def test_seconds_that_are_no_binary_fractions(self) -> None:
+        """0.35 s at 44.1 kHz is 15434.999... samples in floating point."""
+        result, _ = prepared(voice(44100, 1.0), 44100, stages_from("off", {}, 0.35))
+        assert result.shape == (1, 44100 - 15435)
+
     def test_an_end_past_the_sound_is_its_end(self) -> None:
         result, done = prepared(voice(16000, 2.0), 16000, stages_from("off", {}, 0.5, 9.0))
         assert result.shape == (1, 24000)

@@ -206,6 +206,15 @@ class TestRefusals:
         assert found, text
         assert float(found[1]) == pytest.approx(5, abs=1)
 
+    def test_a_fifth_of_a_second_of_broken_packets(self, tmp_path: Path) -> None:
+        """Too short for a gap, and enough for two syllables to be out of time."""
+        path = write(tmp_path / "a.m4a", voice(48000, 10, 2), 48000)
+        data = bytearray(path.read_bytes())
+        middle = len(data) // 2
+        data[middle : middle + 3000] = bytes(3000)
+        path.write_bytes(data)
+        assert re.search(r"got damage at [45]\.\d\d s \(Invalid data", refusal(path))
+
     def test_a_gap_is_filled_as_the_message_says(self, tmp_path: Path) -> None:
         path = tmp_path / "gap.mkv"
         ffmpeg("-f", "lavfi", "-i", "sine=d=6:r=48000", "-af", "aselect='lt(t,2)+gt(t,4)'", "-c:a", "flac", path)
