@@ -110,6 +110,15 @@ class Soundtrack:
     def duration_s(self) -> float:
         return self.samples / self.sample_rate
 
+    def block(self, start: int, stop: int) -> np.ndarray:
+        """Samples ``[C, stop - start]`` as they are heard; a copy where they fade."""
+        block = self.waveform[:, start:stop]
+        if self.samples - stop >= self.fade_samples:
+            return block
+        left = np.arange(self.samples - start, self.samples - stop, -1)
+        faded: np.ndarray = block * np.minimum(left / self.fade_samples, 1.0).astype(block.dtype)
+        return faded
+
 
 def carried_rate_hz(encoder: str, rate_hz: int) -> int:
     """The rate at which ``encoder`` carries sound of ``rate_hz``: the same wherever it can."""
@@ -167,8 +176,7 @@ class SoundEncoder:
         while self._position < end:
             stop = min(end, self._position + _BLOCK_SAMPLES)
             # [C, N] -> packed [1, N * C]; planar blocks of eight channels crash PyAV. A copy of one block only.
-            block = np.array(sound.waveform[:, self._position : stop].T, dtype=np.float32, order="C")
-            self._fade(block)
+            block = np.array(sound.block(self._position, stop).T, dtype=np.float32, order="C")
             self._clip(block)
             frame = av.AudioFrame.from_ndarray(block.reshape(1, -1), format="flt", layout=self._layout)
             frame.sample_rate = sound.sample_rate
@@ -187,12 +195,6 @@ class SoundEncoder:
                 "sound: %.3f s long, cut at the end of the picture (%.3f s)", sound.duration_s, frames / self._fps
             )
         self._container.mux(self._stream.encode(None))
-
-    def _fade(self, block: np.ndarray) -> None:
-        """Bring samples ``[N, C]`` at the current position down where the sound fades."""
-        left = self._sound.samples - self._position - np.arange(len(block))
-        if left[-1] < self._sound.fade_samples:
-            block *= np.minimum(left / self._sound.fade_samples, 1.0).astype(np.float32)[:, None]
 
     def _clip(self, block: np.ndarray) -> None:
         peak = float(np.abs(block).max())
