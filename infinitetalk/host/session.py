@@ -336,7 +336,7 @@ class Session:
                 )
             recorder.wait()
         except (Exception, comfy.model_management.InterruptProcessingException) as error:
-            kept = self._leave_partial(before, recorder)
+            kept = self._leave_partial(chain, before, recorder)
             events.say(kept)
             if is_out_of_memory(error.__cause__ or error):
                 free_everything()
@@ -357,8 +357,8 @@ class Session:
         carry = self.folder.read_carry(end, self._first.keys[end - 1])
         return {name: tensor for name, tensor in carry.items() if name != LAST_FRAME}
 
-    def _leave_partial(self, before: Sequence[WindowRecord], recorder: Recorder) -> str:
-        """Join what is finished into a video of its own; says in words what is kept and how to go on."""
+    def _leave_partial(self, chain: WindowChain, before: Sequence[WindowRecord], recorder: Recorder) -> str:
+        """Join what is finished at the beginning into a video of its own; says what is kept and how to go on."""
         try:
             recorder.wait()
         except LongTalkError as error:
@@ -367,7 +367,8 @@ class Session:
         total = len(self._plan.windows)
         if not records:
             return f"No window of {total} was finished"
-        kept = f"{len(records)} of {total} windows are kept; queue the same workflow again to go on with them"
+        there = sum(self.folder.record_path(window, key).exists() for window, key in enumerate(chain.keys, start=1))
+        kept = f"{there} of {total} windows are kept; queue the same workflow again to go on with them"
         path = self.folder.partial_path(len(records), total)
         try:
             self.folder.discard_partials()

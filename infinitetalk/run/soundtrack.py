@@ -95,6 +95,15 @@ class Soundtrack:
     def duration_s(self) -> float:
         return self.samples / self.sample_rate
 
+    def block(self, start: int, stop: int) -> np.ndarray:
+        """Samples ``[C, stop - start]`` as they are heard; a copy where they fade."""
+        block = self.waveform[:, start:stop]
+        if self.samples - stop >= self.fade_samples:
+            return block
+        left = np.arange(self.samples - start, self.samples - stop, -1)
+        faded: np.ndarray = block * np.minimum(left / self.fade_samples, 1.0).astype(block.dtype)
+        return faded
+
 
 class SoundEncoder:
     """One sound stream of an open container; feeds the encoder as far as the picture has come.
@@ -124,7 +133,7 @@ class SoundEncoder:
         end = min(sound.samples, -(-frames * sound.sample_rate // self._fps))
         while self._position < end:
             stop = min(end, self._position + _BLOCK_SAMPLES)
-            self._stream.write(self._faded(sound.waveform[:, self._position : stop]))
+            self._stream.write(sound.block(self._position, stop))
             self._position = stop
 
     def finish(self, frames: int) -> None:
@@ -136,13 +145,6 @@ class SoundEncoder:
                 "sound: %.3f s long, cut at the end of the picture (%.3f s)", sound.duration_s, frames / self._fps
             )
         self._stream.finish()
-
-    def _faded(self, block: np.ndarray) -> np.ndarray:
-        """Samples ``[C, N]`` at the current position, brought down where the sound fades."""
-        left = self._sound.samples - self._position - np.arange(block.shape[1])
-        if left[-1] >= self._sound.fade_samples:
-            return block
-        return block * np.minimum(left / self._sound.fade_samples, 1.0).astype(np.float32)
 
 
 def write_sound(path: Path, sound: Soundtrack, video: VideoFormat, *, frames: int, fps: int = 25) -> None:

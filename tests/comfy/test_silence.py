@@ -312,7 +312,9 @@ def test_ltx_hears_silence_in_pauses_and_the_video_keeps_the_sound(ltx_run: Run,
     assert np.abs(by_hand - gated).max() <= 1 < np.abs(by_hand - plain).max()
 
 
-def test_an_ltx_shot_is_what_a_run_of_its_own_makes(ltx_run: Run, make_audio: MakeAudio) -> None:
+def test_an_ltx_shot_is_what_a_run_of_its_own_makes(
+    ltx_run: Run, make_audio: MakeAudio, portrait: torch.Tensor
+) -> None:
     audio = make_audio(52 / 25)
     audio["waveform"][..., 20 * 640 : 34 * 640] = 0
     shots = timing((0.0, 0.8), (1.28, 2.08), frames=52, shot_s=0.8, gate=False)
@@ -324,6 +326,10 @@ def test_an_ltx_shot_is_what_a_run_of_its_own_makes(ltx_run: Run, make_audio: Ma
     for begin, end, windows in ((0, cut, 0), (cut, 52, 3)):
         alone = {**audio, "waveform": audio["waveform"][..., begin * 640 : end * 640]}
         assert np.array_equal(frames_of(ltx_run(alone, seed=3 + windows)[0]), both[begin:end])
+    # A keyframe of one shot, to which the window before the cut reaches, is not seen in the other.
+    guided = frames_of(ltx_run(audio, timing=shots, keyframe_images=portrait.flip(2), keyframes="1.08: 0")[0])
+    assert np.array_equal(guided[:cut], both[:cut])
+    assert not np.array_equal(guided[cut:], both[cut:])
 
 
 def test_ltx_stretch_at_the_end_of_a_shot_is_retaken(ltx_run: Run, make_audio: MakeAudio) -> None:
