@@ -135,6 +135,17 @@ def test_a_tone_is_bright_at_its_pitch() -> None:
         assert brightest == pytest.approx(732 - (pitch - low) / (high - low) * 340, abs=4)
 
 
+def test_a_tone_is_as_bright_in_a_small_picture() -> None:
+    t = np.arange(10 * RATE_HZ) / RATE_HZ
+    found = measured(0.5 * np.sin(2 * np.pi * 1000 * t)[None])
+    brightest = []
+    for width in (400, 1600):
+        pixels = draw_report(found, [], width=width).astype(int)
+        rows, columns = (slice(round(a * width / 1600), round(b * width / 1600)) for a, b in ((392, 732), (200, 1400)))
+        brightest.append(pixels[rows, columns].sum(axis=2).max(axis=0).mean())
+    assert brightest[0] == pytest.approx(brightest[1], rel=0.03)
+
+
 def test_bars_are_as_high_as_their_bands(analysis: Analysis) -> None:
     bands = (-10.0, -20.0, -30.0, -40.0, -90.0)
     pixels = draw_report(replace(analysis, bands_dbfs=bands), [])
