@@ -92,7 +92,12 @@ def _entries(audio: object, name: str) -> tuple[Any, Any]:
         ) from error
 
 
-def _checked_rate(rate: object, name: str) -> int:
+def checked_rate(rate: object, name: str) -> int:
+    """A sample rate of real sound.
+
+    Raises:
+        LongTalkError
+    """
     rate_hz = as_whole(rate)
     if rate_hz is None or not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
         raise LongTalkError(
@@ -141,6 +146,15 @@ def _as_float(waveform: torch.Tensor, name: str) -> torch.Tensor:
     return ((waveform.to(wide) - offset) / scale).to(torch.float32)
 
 
+def refuse_empty(name: str, more: str) -> NoReturn:
+    raise LongTalkError(
+        name,
+        expected="a sound",
+        actual=f"an empty track ({more})",
+        action="Check that the file has sound and that trimming left something of it",
+    )
+
+
 def _one_clip(waveform: torch.Tensor, name: str) -> torch.Tensor:
     """``[B, C, N]``, ``[C, N]`` or ``[N]`` -> ``[C, N]``; a batch of several is not ours to choose from."""
     shape = list(waveform.shape)
@@ -152,12 +166,7 @@ def _one_clip(waveform: torch.Tensor, name: str) -> torch.Tensor:
             action="Connect the output of an audio node",
         )
     if waveform.numel() == 0:
-        raise LongTalkError(
-            name,
-            expected="a sound",
-            actual=f"an empty track (shape {shape})",
-            action="Check that the file has sound and that trimming left something of it",
-        )
+        refuse_empty(name, f"shape {shape}")
     if waveform.ndim == 3:
         if waveform.shape[0] > 1:
             raise LongTalkError(
@@ -187,34 +196,57 @@ def track_from_audio(audio: object, name: str = "audio") -> Track:
     """
     waveform, rate = _entries(audio, name)
     samples = _as_tensor(waveform, name)
-    rate_hz = _checked_rate(rate, name)
+    rate_hz = checked_rate(rate, name)
     track = Track(_as_float(_one_clip(samples, name), name), rate_hz, name)
+    peak = checked_peak(track)
+    check_length(name, track.samples, rate_hz, f"of {track.channels} channels at {rate_hz} Hz, peak {peak:.3g}")
+    return track
+
+
+def checked_peak(track: Track, start_s: float = 0.0) -> float:
+    """Peak of a track, or of a stretch that begins at ``start_s`` of a longer one.
+
+    Raises:
+        LongTalkError: NaN or infinite samples, or a peak beyond any sound.
+    """
     peak = track.peak
     if not isfinite(peak):
         bad = ~torch.isfinite(track.waveform)
-        first_s = int(bad.any(dim=0).nonzero()[0]) / rate_hz
+        first_s = start_s + int(bad.any(dim=0).nonzero()[0]) / track.sample_rate
         raise LongTalkError(
-            name,
+            track.name,
             expected="finite samples",
             actual=f"{int(bad.sum())} NaN or infinite values, the first at {first_s:.3f} s",
-            action="Check the node before this one; exporting the sound again as 16-bit WAV removes them",
+            action="Check where it comes from; exporting the sound again as 16-bit WAV removes them",
         )
     if peak > MAX_PEAK:
         raise LongTalkError(
-            name,
+            track.name,
             expected=f"samples in -1..1 (a peak up to {MAX_PEAK:g} is taken)",
             actual=f"a peak of {peak:.6g}",
             action="Divide the samples by their full scale, 32768 for 16-bit sound",
         )
-    if track.samples * FPS < rate_hz:
+    return peak
+
+
+def check_length(name: str, samples: int, rate_hz: int, more: str) -> None:
+    """Refuse what does not fill one video frame.
+
+    Args:
+        more: what else to say about the sound, after the number of its samples.
+
+    Raises:
+        LongTalkError
+    """
+    if samples == 0:
+        refuse_empty(name, more)
+    if samples * FPS < rate_hz:
         raise LongTalkError(
             name,
             expected=f"at least {1 / FPS:.2f} s of sound (one frame at {FPS} fps)",
-            actual=f"{track.duration_s:.4f} s ({track.samples} samples of {track.channels} channels at {rate_hz} Hz, "
-            f"peak {peak:.3g})",
+            actual=f"{samples / rate_hz:.4f} s ({samples} samples {more})",
             action="Connect a longer clip",
         )
-    return track
 
 
 def mono(track: Track, rate_hz: int = 16000) -> torch.Tensor:

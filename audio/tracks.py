@@ -67,25 +67,29 @@ def _common_samples(duration_s: Fraction, rate_hz: int) -> int:
     return min(ceil(duration_s * rate_hz), floor(Fraction(frames, FPS) * rate_hz))
 
 
-def _checked_starts(starts_s: Sequence[float] | None, tracks: Sequence[Track]) -> list[Fraction]:
-    """The silence before each track, in exact seconds."""
+def checked_starts(starts_s: Sequence[float] | None, labels: Sequence[str]) -> list[Fraction]:
+    """The silence before each track, in exact seconds.
+
+    Raises:
+        LongTalkError: not one per track, or out of range.
+    """
     if starts_s is None:
-        return [Fraction(0)] * len(tracks)
-    if len(starts_s) != len(tracks):
+        return [Fraction(0)] * len(labels)
+    if len(starts_s) != len(labels):
         raise LongTalkError(
             "starts of the tracks",
-            expected=f"one per track, {len(tracks)}",
+            expected=f"one per track, {len(labels)}",
             actual=str(len(starts_s)),
             action="Give every track a start, 0 where it has none",
         )
     found = [
         check_number(start_s, f"start of {label}", 0.0, MAX_START_S)
-        for start_s, label in zip(starts_s, _labels(tracks), strict=True)
+        for start_s, label in zip(starts_s, labels, strict=True)
     ]
     return [Fraction(round(start_s * _PER_SECOND), _PER_SECOND) for start_s in found]
 
 
-def _timeline(silences_s: Sequence[Fraction], lengths_s: Sequence[Fraction], mode: TrackMode) -> list[Fraction]:
+def timeline(silences_s: Sequence[Fraction], lengths_s: Sequence[Fraction], mode: TrackMode) -> list[Fraction]:
     """When each track starts."""
     starts_s = []
     before_s = Fraction(0)
@@ -167,7 +171,7 @@ def arrange(
     if not tracks:
         raise LongTalkError("audio", expected="at least one track", actual="none", action="Connect an audio")
     labels = _labels(tracks)
-    silences_s = _checked_starts(starts_s, tracks)
+    silences_s = checked_starts(starts_s, labels)
     peaks = [track.peak for track in tracks]
     if max(peaks) < SILENCE_PEAK:
         found = ", ".join(
@@ -190,7 +194,7 @@ def arrange(
         return Arrangement((tracks[0],), tracks[0], tuple(notes))
 
     lengths_s = [Fraction(track.samples, track.sample_rate) for track in tracks]
-    begin_s = _timeline(silences_s, lengths_s, mode)
+    begin_s = timeline(silences_s, lengths_s, mode)
     duration_s = max(start_s + length_s for start_s, length_s in zip(begin_s, lengths_s, strict=True))
     arranged = []
     for track, label, start_s, length_s in zip(tracks, labels, begin_s, lengths_s, strict=True):

@@ -9,6 +9,7 @@ import folder_paths
 from comfy_api.latest import ComfyExtension, io
 
 from .attention import LongTalkAttention
+from .audio import LongTalkAudioPrepare
 from .conditioning import FOLDER, LongTalkLoadConditioning, LongTalkSaveConditioning
 from .ltx import LongTalkLTXSampler
 from .ltx_loop import LongTalkKeyframes, LongTalkLoopController, LongTalkLoopPlan
@@ -56,6 +57,7 @@ NODES: list[type[io.ComfyNode]] = [
     LongTalkPromptSchedule,
     LongTalkLTXEncodeSound,
     LongTalkLatentPin,
+    LongTalkAudioPrepare,
 ]
 
 

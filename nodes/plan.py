@@ -7,15 +7,12 @@ from typing import Any
 from comfy_api.latest import io, ui
 
 from ..audio.tracks import mono
-from ..infinitetalk.plan.picture import draw_plan
+from ..infinitetalk.plan.picture import PICTURE_RATE_HZ, draw_plan
 from ..infinitetalk.plan.report import plan_report
 from ..infinitetalk.plan.schedule import Resolved, resolve_schedule, schedule_report, windows_of
 from ..infinitetalk.plan.schedule_text import parse_schedule
 from ..infinitetalk.plan.windows import Plan, plan_windows
 from .common import CATEGORY, SpeakersType, speakers_from, to_image, window_inputs
-
-#: Enough for a waveform a few thousand pixels wide.
-PICTURE_RATE_HZ = 8000
 
 
 def schedule_text_input() -> Any:

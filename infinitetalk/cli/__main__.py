@@ -37,7 +37,7 @@ def _start() -> int:
     else:
         called = f"python {sys.argv[0]}"
         package = f"{_load_pack()}.infinitetalk.cli"
-    code: int = importlib.import_module(".runs", package).main(sys.argv[1:], called)
+    code: int = importlib.import_module(".main", package).main(sys.argv[1:], called)
     return code
 
 

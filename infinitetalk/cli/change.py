@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import LongTalkError
 from ..run.chains import check_file
-from ..run.files import DamagedFileError, atomic, disk_errors
+from ..run.files import DamagedFileError, disk_errors
 from ..run.join import WrittenVideo, join
 from ..run.run_folder import RunFolder
+from .arguments import check_new_file, new_file
 from .describe import sound_damage, video_damage
 from .overview import NOT_A_RUN, UNREADABLE, Overview
 from .terminal import count
@@ -44,9 +44,7 @@ def export(run: Overview, target: Path, *, force: bool) -> Exported:
     notes = []
     damage = video_damage(run)
     if damage == "":
-        with disk_errors(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-        with atomic(target) as part:
+        with new_file(target) as part:
             shutil.copyfile(run.folder.video_path, part)
         return Exported("the finished video", target.stat().st_size, ())
     if damage is not None:
@@ -108,13 +106,7 @@ def _check_target(run: Overview, target: Path, force: bool) -> None:
             actual=f"one inside {run.folder.path.parent}",
             action="Name another place",
         )
-    if target.is_dir() or (os.path.lexists(target) and not force):
-        raise LongTalkError(
-            f"file {target}",
-            expected="a new file",
-            actual="a folder" if target.is_dir() else "one that is there already",
-            action="Name another file" if target.is_dir() else "Name another file, or add --force to replace it",
-        )
+    check_new_file(target, force)
 
 
 def check_deletable(run: Overview) -> None:

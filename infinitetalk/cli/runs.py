@@ -3,45 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ..errors import LongTalkError
 from . import change, describe
+from .arguments import add_force, add_json, seconds
 from .overview import NOT_A_RUN, UNREADABLE, Overview, overview, overviews
-from .terminal import complain, confirm, count, megabytes, say, table
+from .terminal import complain, confirm, count, megabytes, say, say_json, table
 
 _ROOT_NAME = "longtalk"
-
-
-def main(arguments: Sequence[str], called: str = "runs") -> int:
-    """Do what the command line says.
-
-    Args:
-        arguments: without the program's name.
-        called: how the program is called, for the help.
-
-    Returns:
-        The exit code: 0; 1 for an error, for damage that was found, and for "no" to a question. argparse exits with 2.
-    """
-    chosen = _parser(called).parse_args(arguments)
-    try:
-        code: int = chosen.command(chosen)
-        sys.stdout.flush()
-        return code
-    except BrokenPipeError:
-        # The reader (head, say) has enough. Python would complain once more when it empties the stream at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except (LongTalkError, OSError) as error:
-        complain(f"error: {error}")
-        return 1
-    except KeyboardInterrupt:
-        complain("error: stopped")
-        return 130
 
 
 def output_folder() -> Path:
@@ -108,11 +80,6 @@ def _say_table(runs: Sequence[Overview]) -> None:
         )
     for line in table(rows, right=(4, 6)):
         say(line)
-
-
-def say_json(content: object) -> None:
-    """Print JSON in ASCII, where no character can do harm."""
-    sys.stdout.write(json.dumps(content, indent=1) + "\n")
 
 
 def _inspect(chosen: argparse.Namespace) -> int:
@@ -197,46 +164,38 @@ def _chosen_runs(root: Path, chosen: argparse.Namespace) -> list[Overview]:
     return runs
 
 
-def _seconds(text: str) -> float:
-    """ "83.5" or "1:23.5" as seconds."""
-    total = 0.0
-    for part in text.split(":"):
-        total = total * 60 + float(part)
-    return total
-
-
-def _parser(called: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=called, description="LongTalk's command line.")
-    runs = parser.add_subparsers(required=True, metavar="runs").add_parser("runs", help="list, inspect, export, delete")
+def add_parser(programs: Any) -> None:
+    """Add ``runs`` to the command line."""
+    runs = programs.add_parser("runs", help="list, inspect, export and delete runs")
     commands = runs.add_subparsers(required=True, metavar="command")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
         "--output", type=Path, metavar="FOLDER", help="ComfyUI's output folder; by default that beside custom_nodes"
     )
-    machine = argparse.ArgumentParser(add_help=False)
-    machine.add_argument("--json", action="store_true", help="print JSON, for a program")
 
-    listing = commands.add_parser("list", parents=[common, machine], help="all runs, newest first")
-    listing.set_defaults(command=_list)
+    listing = commands.add_parser("list", parents=[common], help="all runs, newest first")
+    add_json(listing)
+    listing.set_defaults(run=_list)
 
-    inspect = commands.add_parser("inspect", parents=[common, machine], help="one run: its files and windows")
+    inspect = commands.add_parser("inspect", parents=[common], help="one run: its files and windows")
+    add_json(inspect)
     inspect.add_argument("name", metavar="NAME", help="16 digits and letters, as the list shows them")
     inspect.add_argument(
         "--at",
-        type=_seconds,
+        type=seconds,
         metavar="SECONDS",
         help="name the window of this second (83.5 or 1:23.5), and how to make it again",
     )
     inspect.add_argument("--verify", action="store_true", help="read every file and compare it with its checksum")
-    inspect.set_defaults(command=_inspect)
+    inspect.set_defaults(run=_inspect)
 
     export = commands.add_parser(
         "export", parents=[common], help="copy the video; of an unfinished run, what there is of it"
     )
     export.add_argument("name", metavar="NAME")
     export.add_argument("--to", type=Path, required=True, metavar="FILE", help="the new file")
-    export.add_argument("--force", action="store_true", help="replace a file that is there")
-    export.set_defaults(command=_export)
+    add_force(export)
+    export.set_defaults(run=_export)
 
     delete = commands.add_parser("delete", parents=[common], help="delete runs, or only their windows")
     delete.add_argument("names", metavar="NAME", nargs="*", default=[])
@@ -247,8 +206,7 @@ def _parser(called: str) -> argparse.ArgumentParser:
     delete.add_argument("--windows-only", action="store_true", help="keep the videos, delete what they are made of")
     delete.add_argument("--dry-run", action="store_true", help="say what would be deleted")
     delete.add_argument("--yes", action="store_true", help="do not ask")
-    delete.set_defaults(command=lambda chosen: _delete(_one_way(delete, chosen)))
-    return parser
+    delete.set_defaults(run=lambda chosen: _delete(_one_way(delete, chosen)))
 
 
 def _one_way(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> argparse.Namespace:

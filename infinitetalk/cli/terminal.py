@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+import time
 from collections.abc import Sequence
 from typing import TextIO
 
@@ -10,6 +12,9 @@ from ..errors import LongTalkError
 
 _LINE_LIMIT = 2000
 """Characters; more is no line for a person, and comes from a file that somebody tampered with."""
+
+_QUIET_S, _EVERY_S = 1.0, 0.2
+"""Seconds before progress is shown at all, and between two of its lines."""
 
 
 def printable(text: str) -> str:
@@ -30,6 +35,52 @@ def say(line: str = "", stream: TextIO | None = None) -> None:
 def complain(line: str) -> None:
     """Print a line on the error stream."""
     say(line, sys.stderr)
+
+
+def say_json(content: object) -> None:
+    """Print JSON in ASCII, where no character can do harm."""
+    sys.stdout.write(json.dumps(content, indent=1) + "\n")
+
+
+class Progress:
+    """How far something long has come, in one line of a terminal; nothing where the error stream is none.
+
+    Args:
+        what: is done.
+        total_s: seconds of sound to go through, if that is known.
+    """
+
+    def __init__(self, what: str, total_s: float | None) -> None:
+        self._what = what
+        self._total_s = total_s
+        self._shown = sys.stderr is not None and sys.stderr.isatty()
+        self._round, self._last_s = 1, 0.0
+        self._next = time.monotonic() + _QUIET_S
+        self._width = 0
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._write("")
+
+    def tell(self, done_s: float) -> None:
+        """So many seconds are done; less than before begins another round."""
+        self._round += done_s < self._last_s
+        self._last_s = done_s
+        now = time.monotonic()
+        if not self._shown or now < self._next:
+            return
+        self._next = now + _EVERY_S
+        share = f" of {self._total_s:.0f} s ({min(done_s / self._total_s, 1):.0%})" if self._total_s else " s"
+        again = f", round {self._round}" if self._round > 1 else ""
+        self._write(f"{self._what}: {done_s:.0f}{share}{again}")
+
+    def _write(self, line: str) -> None:
+        if self._width or line:
+            sys.stderr.write(f"\r{printable(line).ljust(self._width)}" + ("" if line else "\r"))
+            sys.stderr.flush()
+            self._width = len(line)
 
 
 def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,18 @@ log = logging.getLogger(__name__)
 def check_interrupt() -> None:
     """Raise ComfyUI's interrupt when the user pressed cancel."""
     comfy.model_management.throw_exception_if_processing_interrupted()
+
+
+def sound_events(duration_s: float) -> Callable[[float], None]:
+    """Shows how far a sound is read, again from the beginning each time it is, and lets the user cancel."""
+    total = max(math.ceil(duration_s), 1)
+    bar = comfy.utils.ProgressBar(total)
+
+    def tell(read_s: float) -> None:
+        check_interrupt()
+        bar.update_absolute(min(math.ceil(read_s), total), total)
+
+    return tell
 
 
 def _node_text() -> Callable[[str], None]:

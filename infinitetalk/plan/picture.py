@@ -27,6 +27,9 @@ NEW_PALE: Colour = (176, 219, 245)  # every other group of windows in a long pla
 PINNED: Colour = (230, 159, 0)  # orange
 CUT: Colour = (213, 94, 0)  # vermillion
 
+PICTURE_RATE_HZ = 8000
+"""Of the waveforms: enough for a picture a few thousand pixels wide."""
+
 MIN_WIDTH, MAX_WIDTH = 400, 8000
 
 _NARROWEST_BAR = 6  # pixels per window from which a long plan's strip shows single windows

@@ -4,35 +4,20 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 
+from ...audio.filters import LAYOUTS
+from ...audio.writer import SoundStream, carried_rate_hz
 from ..errors import LongTalkError
 from .files import atomic
 from .formats import VideoFormat, open_output
 
 logger = logging.getLogger(__name__)
 
-# Full-band layouts; three channels are left, right and centre, because AAC cuts everything but the bass out of a
-# low-frequency channel. Eight channels are the exception that has one.
-_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
-MAX_CHANNELS = max(_LAYOUTS)
-# PyAV (18.1 and before) crashes the process when it hands out a planar frame of eight channels, and ComfyUI decodes
-# every sound to planar. A file with eight channels would take the whole server down, so they are mixed down.
-_MAX_CHANNELS_OUT = 6
-
-# AAC frames hold 1024 samples. Decoders that ignore the length of the last packet (PyAV's, so ComfyUI's, among them)
-# make the sound up to one AAC frame too long: 128 ms at 8 kHz, 64 ms at 16 kHz. Below 25.6 kHz that is more than a
-# video frame, so lower rates are written as 44.1 or 48 kHz, which loses nothing. Rates AAC does not know, too.
-_AAC_RATES_HZ = (32000, 44100, 48000, 64000, 88200, 96000)
-_AAC_BITS_PER_CHANNEL = 96000
-# FLAC's frame header holds rates up to 65535 Hz as they are and higher ones in tens.
-_FLAC_MAX_PLAIN_HZ = 65535
-_FLAC_MAX_HZ = 655350
+MAX_CHANNELS = max(LAYOUTS)
 _FLAC_BLOCK_SAMPLES = (16, 65535)  # the shortest and longest block it has
 
 _CHECK_SAMPLES = 1 << 20
@@ -109,17 +94,6 @@ class Soundtrack:
         return self.samples / self.sample_rate
 
 
-def carried_rate_hz(encoder: str, rate_hz: int) -> int:
-    """The rate at which ``encoder`` carries sound of ``rate_hz``: the same wherever it can."""
-    if encoder == "aac":
-        if rate_hz in _AAC_RATES_HZ:
-            return rate_hz
-        return 44100 if 44100 % rate_hz == 0 or rate_hz % 44100 == 0 else 48000
-    if encoder == "flac" and rate_hz > _FLAC_MAX_PLAIN_HZ and (rate_hz % 10 or rate_hz > _FLAC_MAX_HZ):
-        return 192000
-    return rate_hz
-
-
 class SoundEncoder:
     """One sound stream of an open container; feeds the encoder as far as the picture has come.
 
@@ -130,32 +104,16 @@ class SoundEncoder:
     """
 
     def __init__(self, container: Any, sound: Soundtrack, *, encoder: str, fps: int) -> None:
-        rate_hz = carried_rate_hz(encoder, sound.sample_rate)
-        channels = min(sound.channels, _MAX_CHANNELS_OUT) if sound.channels == MAX_CHANNELS else sound.channels
-        if rate_hz != sound.sample_rate:
-            logger.info("sound: %d Hz is written as %d Hz, which %s carries", sound.sample_rate, rate_hz, encoder)
-        if channels != sound.channels:
-            logger.warning("sound: %d channels are mixed down to %s", sound.channels, _LAYOUTS[channels])
         options = {}
         if encoder == "flac":
             # Packets of one video frame instead of 105 ms, so that the sound can be cut after any frame.
+            rate_hz = carried_rate_hz(encoder, sound.sample_rate)
             block = min(max(rate_hz // fps, _FLAC_BLOCK_SAMPLES[0]), _FLAC_BLOCK_SAMPLES[1])
             options["frame_size"] = str(block)
-        stream = container.add_stream(encoder, rate=rate_hz, options=options)
-        context = stream.codec_context
-        context.layout = _LAYOUTS[channels]
-        if encoder == "aac":
-            # The format's ceiling is 6144 bits per channel and frame of 1024 samples; no rate in the list reaches it.
-            context.bit_rate = _AAC_BITS_PER_CHANNEL * channels
-        else:
-            context.format = "s32"  # of which flac and pcm_s24le keep 24 bits
-        self._container = container
-        self._stream = stream
+        self._stream = SoundStream(container, encoder, sound.sample_rate, sound.channels, options=options)
         self._sound = sound
-        self._layout = _LAYOUTS[sound.channels]
         self._fps = fps
         self._position = 0
-        self._clipped = False
 
     def write_until(self, frames: int) -> None:
         """Encode and mux the sound under the first ``frames`` frames, as far as that has not happened yet."""
@@ -164,15 +122,7 @@ class SoundEncoder:
         end = min(sound.samples, -(-frames * sound.sample_rate // self._fps))
         while self._position < end:
             stop = min(end, self._position + _BLOCK_SAMPLES)
-            # [C, N] -> packed [1, N * C]; planar blocks of eight channels crash PyAV. A copy of one block only.
-            block = np.array(sound.waveform[:, self._position : stop].T, dtype=np.float32, order="C")
-            self._clip(block)
-            frame = av.AudioFrame.from_ndarray(block.reshape(1, -1), format="flt", layout=self._layout)
-            frame.sample_rate = sound.sample_rate
-            frame.time_base = Fraction(1, sound.sample_rate)
-            frame.pts = self._position
-            # The stream resamples, mixes and cuts into its own frame size where it has to.
-            self._container.mux(self._stream.encode(frame))
+            self._stream.write(sound.waveform[:, self._position : stop])
             self._position = stop
 
     def finish(self, frames: int) -> None:
@@ -183,20 +133,7 @@ class SoundEncoder:
             logger.warning(
                 "sound: %.3f s long, cut at the end of the picture (%.3f s)", sound.duration_s, frames / self._fps
             )
-        self._container.mux(self._stream.encode(None))
-
-    def _clip(self, block: np.ndarray) -> None:
-        peak = float(np.abs(block).max())
-        if peak <= 1.0:
-            return
-        np.clip(block, -1.0, 1.0, out=block)
-        if not self._clipped:
-            self._clipped = True
-            logger.warning(
-                "sound: samples beyond full scale are clipped, the first at %.2f s (peak there %.2f)",
-                self._position / self._sound.sample_rate,
-                peak,
-            )
+        self._stream.finish()
 
 
 def write_sound(path: Path, sound: Soundtrack, video: VideoFormat, *, frames: int, fps: int = 25) -> None:

@@ -45,6 +45,7 @@ NODES = {
     "LongTalkPromptSchedule",
     "LongTalkLTXEncodeSound",
     "LongTalkLatentPin",
+    "LongTalkAudioPrepare",
 }
 
 
@@ -344,3 +345,26 @@ def test_a_prefix_cannot_leave_the_output_folder(server: ComfyServer, base: Path
     assert events[-1]["type"] == "execution_error"
     assert not list(base.rglob("escaped*"))
     assert not list(base.parent.glob("escaped*"))
+
+
+def test_a_sound_is_prepared(server: ComfyServer) -> None:
+    """Advanced inputs that were never touched, one that was, and the trim of both sounds."""
+    prepare = {"audio": ["1", 0], "preset": "LTX", "start_seconds": 0.3, "end_seconds": 1.5, "eq_200_hz": "off"}
+    prompt = {
+        "1": {"class_type": "LoadAudio", "inputs": {"audio": "short.wav"}},
+        "2": {"class_type": "LongTalkAudioPrepare", "inputs": prepare},
+        "3": {"class_type": "PreviewAny", "inputs": {"source": ["2", 2]}},
+        **{
+            f"4{output}": {
+                "class_type": "LongTalkPlan",
+                "inputs": {"audio": ["2", output], "window_frames": 33, "motion_frames": 5, "plan_mode": "exact"},
+            }
+            for output in (0, 1)
+        },
+    }
+    outputs = asyncio.run(run_workflow(server, prompt))
+    report = outputs["3"]["text"][0]
+    assert "1.20 s" in report
+    assert "equalizer=f=400" in report
+    assert "equalizer=f=200" not in report
+    assert all("30 frames, 1.20 s" in outputs[name]["text"][0] for name in ("40", "41"))

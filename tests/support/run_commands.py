@@ -14,7 +14,7 @@ from typing import Any
 
 from made_runs import make_run
 
-from longtalk.infinitetalk.cli.runs import main
+from longtalk.infinitetalk.cli.main import main
 from longtalk.infinitetalk.run.files import write_json
 from longtalk.infinitetalk.run.loop import Fallbacks
 from longtalk.infinitetalk.run.run_folder import RunFolder
@@ -28,10 +28,15 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 def call(output: Path, *arguments: object) -> tuple[int, str, str]:
-    """Exit code, output and errors of ``runs ...``; checks that a terminal can show every character."""
+    """Exit code, output and errors of ``runs ...``."""
+    return command("runs", *arguments, "--output", output)
+
+
+def command(*arguments: object) -> tuple[int, str, str]:
+    """Exit code, output and errors of any command; checks that a terminal can show every character."""
     out, errors = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
-        code = main(["runs", *map(str, arguments), "--output", str(output)])
+        code = main([*map(str, arguments)])
     text = out.getvalue() + errors.getvalue()
     assert all(character == "\n" or character.isprintable() for character in text), repr(text)
     assert "Traceback" not in text

@@ -15,7 +15,8 @@ import pytest
 from made_runs import NAME, damage
 from run_commands import OTHER, Run, apply, call, held, make_talk, size, states
 
-from longtalk.infinitetalk.cli.runs import main, output_folder
+from longtalk.infinitetalk.cli.main import main
+from longtalk.infinitetalk.cli.runs import output_folder
 from longtalk.infinitetalk.errors import LongTalkError
 from longtalk.infinitetalk.plan.windows import FPS
 from longtalk.infinitetalk.run.chains import current_chain, read_windows
@@ -309,7 +310,7 @@ def test_elsewhere_the_output_folder_must_be_named() -> None:
 
 def test_the_commands_that_list_and_delete_need_no_torch(output: Path) -> None:
     code = (
-        "import sys; from longtalk.infinitetalk.cli.runs import main\n"
+        "import sys; from longtalk.infinitetalk.cli.main import main\n"
         "for words in (['list'], ['delete', '--finished', '--yes']):\n"
         f"    assert main(['runs', *words, '--output', {str(output)!r}]) == 0\n"
         "assert not {'torch', 'comfy', 'folder_paths'} & sys.modules.keys()"
