@@ -28,6 +28,7 @@ from .plan import LongTalkPlan
 from .sampler import LongTalkGuider, LongTalkSampler, LongTalkSamplerAdvanced
 from .schedule import LongTalkPromptSchedule
 from .speech import LongTalkEncodeSpeech, LongTalkSpeakers
+from .vocals import LongTalkVocals
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ NODES: list[type[io.ComfyNode]] = [
     LongTalkPromptSchedule,
     LongTalkLTXEncodeSound,
     LongTalkLatentPin,
+    LongTalkVocals,
 ]
 
 
