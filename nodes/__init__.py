@@ -29,6 +29,7 @@ from .plan import LongTalkPlan
 from .sampler import LongTalkGuider, LongTalkSampler, LongTalkSamplerAdvanced
 from .schedule import LongTalkPromptSchedule
 from .speech import LongTalkEncodeSpeech, LongTalkSpeakers
+from .vocals import LongTalkVocals
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ NODES: list[type[io.ComfyNode]] = [
     LongTalkLTXEncodeSound,
     LongTalkLatentPin,
     LongTalkAudioPrepare,
+    LongTalkVocals,
 ]
 
 
