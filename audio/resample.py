@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from math import ceil
 
 import av
+import numpy as np
 import torch
 import torchaudio
 
@@ -28,25 +30,38 @@ def _kernel_taps(from_hz: int, to_hz: int) -> int:
     return up * (down + 2 * ceil(_WIDTH * down / min(up, down)))
 
 
+def resample_blocks(blocks: Iterable[np.ndarray], from_hz: int, to_hz: int) -> Iterator[np.ndarray]:
+    """Convert a sound of one channel that comes piece by piece, float32 ``[N]``.
+
+    libswresample does it, which keeps what it needs from one block to the next. Equal rates give back the same blocks.
+    """
+    if from_hz == to_hz:
+        yield from blocks
+        return
+    resampler = av.AudioResampler(format="flt", layout="mono", rate=to_hz)
+    start = 0
+    for block in blocks:
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block)[None], format="flt", layout="mono")
+        frame.sample_rate = from_hz
+        frame.time_base = Fraction(1, from_hz)
+        frame.pts = start
+        start += len(block)
+        for converted in resampler.resample(frame):
+            yield converted.to_ndarray()[0]
+    for converted in resampler.resample(None):
+        yield converted.to_ndarray()[0]
+
+
 def _stream(samples: torch.Tensor, from_hz: int, to_hz: int) -> torch.Tensor:
     """Convert one channel ``[N]`` with libswresample, which interpolates its filter between phases."""
     length = resampled_length(samples.shape[0], from_hz, to_hz)
     out = torch.zeros(length)
-    resampler = av.AudioResampler(format="flt", layout="mono", rate=to_hz)
     filled = 0
-    starts: list[int | None] = [*range(0, samples.shape[0], from_hz), None]
-    for start in starts:
-        frame = None  # the last round flushes
-        if start is not None:
-            block = samples[start : start + from_hz].contiguous().numpy()
-            frame = av.AudioFrame.from_ndarray(block[None], format="flt", layout="mono")
-            frame.sample_rate = from_hz
-            frame.time_base = Fraction(1, from_hz)
-            frame.pts = start
-        for converted in resampler.resample(frame):
-            piece = torch.from_numpy(converted.to_ndarray()[0])[: length - filled]
-            out[filled : filled + piece.shape[0]] = piece
-            filled += piece.shape[0]
+    blocks = (block.numpy() for block in samples.split(from_hz))
+    for converted in resample_blocks(blocks, from_hz, to_hz):
+        piece = torch.from_numpy(converted[: length - filled])
+        out[filled : filled + piece.shape[0]] = piece
+        filled += piece.shape[0]
     return out
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from ..audio.tracks import Arrangement, Track, TrackMode, arrange
 from .errors import LongTalkError
+from .model.gate import Gate
 from .model.speakers import MAX_SPEAKERS
+from .plan.timing import Timing
 from .plan.windows import frames_for_samples
 from .tensors import described, is_plain
 
@@ -50,12 +52,28 @@ class Speech:
         features: one ``[T, 12, 768]`` per speaker, 25 per second.
         notes: what was changed on the way (padding, loudness), in plain words.
         encoded_by: digest of the encoder and its settings; with the tracks it decides the features.
+        silence: features of silence by the same encoder, ``[12, 768]``; None where nobody asked for them.
+        gates: one per speaker, where pauses are to be silence for the model.
     """
 
     speakers: Speakers
     features: tuple[torch.Tensor, ...]
     notes: tuple[str, ...]
     encoded_by: str = ""
+    silence: torch.Tensor | None = None
+    gates: tuple[Gate, ...] = ()
+
+    def timed(self, timing: Timing | None) -> Speech:
+        """The same, with silence where a timing wants it."""
+        if timing is None or not any(timing.quiet_each):
+            return self
+        if self.silence is None:
+            raise ValueError("speech that was encoded without silence cannot be gated")
+        gates = tuple(
+            Gate.of(quiet, features.shape[0], self.silence)
+            for quiet, features in zip(timing.quiet_each, self.features, strict=True)
+        )
+        return replace(self, gates=gates)
 
 
 def _checked_mask(mask: torch.Tensor | None, name: str, count: int) -> torch.Tensor:

@@ -28,6 +28,7 @@ from .patch import LongTalkLoadPatch
 from .plan import LongTalkPlan
 from .sampler import LongTalkGuider, LongTalkSampler, LongTalkSamplerAdvanced
 from .schedule import LongTalkPromptSchedule
+from .silence import LongTalkSilence
 from .speech import LongTalkEncodeSpeech, LongTalkSpeakers
 from .vocals import LongTalkVocals
 
@@ -60,6 +61,7 @@ NODES: list[type[io.ComfyNode]] = [
     LongTalkLatentPin,
     LongTalkAudioPrepare,
     LongTalkVocals,
+    LongTalkSilence,
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,9 +11,11 @@ import numpy as np
 import torch
 from comfy_api.latest import io
 
-from ..audio.tracks import track_from_audio
+from ..audio.tracks import Track, track_from_audio
 from ..infinitetalk.errors import LongTalkError
-from ..infinitetalk.plan.windows import MAX_WINDOW_FRAMES, PlanMode
+from ..infinitetalk.plan.shots import timed_plan
+from ..infinitetalk.plan.timing import Timing, check_sound
+from ..infinitetalk.plan.windows import FPS, MAX_WINDOW_FRAMES, Plan, PlanMode, plan_windows
 from ..infinitetalk.speech import Speakers, make_speakers
 from ..infinitetalk.values import shown
 
@@ -21,6 +24,7 @@ CATEGORY = "LongTalk"
 SpeakersType = io.Custom("LONGTALK_SPEAKERS")
 SpeechType = io.Custom("LONGTALK_SPEECH")
 ScheduleType = io.Custom("LONGTALK_SCHEDULE")
+TimingType = io.Custom("LONGTALK_TIMING")
 
 
 def window_inputs() -> list[Any]:
@@ -52,6 +56,42 @@ def window_inputs() -> list[Any]:
             "aligned_up: full windows only, sampled past the end and cut.",
         ),
     ]
+
+
+def timing_input() -> Any:
+    """How a run treats silence, the ending and shots."""
+    return TimingType.Input(
+        "timing",
+        optional=True,
+        tooltip="From Silence and Shots (LongTalk), made from the same sound: the mouth rests in pauses, the video "
+        "ends as chosen there, and shots begin anew from the reference picture.",
+    )
+
+
+def timing_from(timing: Any, tracks: Sequence[Track], *, mixed: bool = False) -> Timing | None:
+    """The timing for a run that hears these tracks; see :func:`~..infinitetalk.plan.timing.check_sound`.
+
+    Raises:
+        LongTalkError: something else, or one of another sound.
+    """
+    if timing is None:
+        return None
+    checked = output_of("timing", timing, Timing, "Silence and Shots (LongTalk)")
+    check_sound(checked, [track.duration_s for track in tracks], mixed=mixed)
+    return checked
+
+
+def speakers_plan(
+    speakers: Speakers, timing: Timing | None, window_frames: int, motion_frames: int, plan_mode: str
+) -> Plan:
+    """WAN's windows for these speakers.
+
+    Raises:
+        LongTalkError: settings that cannot be.
+    """
+    return timed_plan(
+        speakers.frames, FPS, timing, lambda frames: plan_windows(frames, window_frames, motion_frames, plan_mode)
+    )
 
 
 def to_image(picture: np.ndarray) -> torch.Tensor:

@@ -14,10 +14,11 @@ from ..infinitetalk.host.ltx_guider import make_ltx_guider, the_guider
 from ..infinitetalk.host.ltx_talk import LtxInputs, frames_of, guides_from, ltx_talk
 from ..infinitetalk.host.noise import SeedNoise
 from ..infinitetalk.plan.ltx_windows import FPS_MAX, WINDOW_MAX_S, geometry, plan_ltx
+from ..infinitetalk.plan.shots import timed_plan
 from ..infinitetalk.run.formats import VideoFormat
 from ..infinitetalk.run.seeds import SEED_LIMIT
 from ..infinitetalk.values import check_choice, check_whole
-from .common import CATEGORY
+from .common import CATEGORY, timing_from, timing_input
 from .sampler import (
     ATTENTION_CHOICES,
     KEEP_CHOICES,
@@ -199,6 +200,7 @@ class LongTalkLTXSampler(io.ComfyNode):
                     tooltip="Make a stretch again with a new seed and leave everything else: 0:40-0:45: 7; several "
                     "separated by commas. Empty: as first made.",
                 ),
+                timing_input(),
             ],
             outputs=sampler_outputs(),
         )
@@ -244,6 +246,7 @@ class LongTalkLTXSampler(io.ComfyNode):
         attention: str = ATTENTION_CHOICES[0],
         schedule: Any = None,
         retake: str = "",
+        timing: Any = None,
     ) -> io.NodeOutput:
         check_choice(overlap_mode, "overlap_mode", OVERLAP_CHOICES)
         check_choice(sampler_name, "sampler_name", comfy.samplers.KSampler.SAMPLERS)
@@ -251,7 +254,9 @@ class LongTalkLTXSampler(io.ComfyNode):
         seed = check_whole(seed, "seed", 0, SEED_LIMIT - 1)
         steps = check_whole(steps, "steps", 1, STEPS_MAX)
         track = track_from_audio(audio, "audio")
-        plan = plan_ltx(frames_of(track, fps), geometry(window_seconds, overlap_seconds, fps))
+        timing = timing_from(timing, [track], mixed=True)
+        shape = geometry(window_seconds, overlap_seconds, fps)
+        plan = timed_plan(frames_of(track, shape.fps), shape.fps, timing, lambda frames: plan_ltx(frames, shape))
         guider = the_guider(guider, model, lambda: make_ltx_guider(model, positive, negative, cfg))
         if sigmas is None:
             patcher = guider.model_patcher
@@ -286,6 +291,7 @@ class LongTalkLTXSampler(io.ComfyNode):
                 attention=attention_from(attention),
                 schedule=schedule,
                 retake=retake,
+                timing=timing,
                 **run_settings(resume, rerender_from, finished_runs),
             )
         )

@@ -11,8 +11,17 @@ from ..infinitetalk.plan.picture import PICTURE_RATE_HZ, draw_plan
 from ..infinitetalk.plan.report import plan_report
 from ..infinitetalk.plan.schedule import Resolved, resolve_schedule, schedule_report, windows_of
 from ..infinitetalk.plan.schedule_text import parse_schedule
-from ..infinitetalk.plan.windows import Plan, plan_windows
-from .common import CATEGORY, SpeakersType, speakers_from, to_image, window_inputs
+from ..infinitetalk.plan.windows import Plan
+from .common import (
+    CATEGORY,
+    SpeakersType,
+    speakers_from,
+    speakers_plan,
+    timing_from,
+    timing_input,
+    to_image,
+    window_inputs,
+)
 
 
 def schedule_text_input() -> Any:
@@ -51,6 +60,7 @@ class LongTalkPlan(io.ComfyNode):
                 io.Audio.Input("audio", optional=True, tooltip="The speech, for one speaker."),
                 SpeakersType.Input("speakers", optional=True, tooltip="Instead of audio, for several speakers."),
                 schedule_text_input(),
+                timing_input(),
             ],
             outputs=[
                 io.Image.Output(display_name="picture"),
@@ -70,14 +80,17 @@ class LongTalkPlan(io.ComfyNode):
         audio: Any = None,
         speakers: Any = None,
         schedule_text: str = "",
+        timing: Any = None,
     ) -> io.NodeOutput:
         speakers = speakers_from(audio, speakers)
-        plan = plan_windows(speakers.frames, window_frames, motion_frames, plan_mode)
         tracks = speakers.arrangement.tracks
+        timing = timing_from(timing, tracks)
+        plan = speakers_plan(speakers, timing, window_frames, motion_frames, plan_mode)
         waveforms = [mono(track, PICTURE_RATE_HZ).numpy() for track in tracks]
         labels = [track.name for track in tracks] if len(tracks) > 1 else None
         prompts = prompts_from(schedule_text, plan)
-        picture = to_image(draw_plan(plan, waveforms, PICTURE_RATE_HZ, labels=labels, prompts=prompts))
+        quiet = timing.quiet_each if timing is not None else ()
+        picture = to_image(draw_plan(plan, waveforms, PICTURE_RATE_HZ, labels=labels, prompts=prompts, quiet=quiet))
         report = plan_report(plan) + (f"\n\n{schedule_report(prompts)}" if prompts else "")
         shown = {**ui.PreviewImage(picture, cls=cls).as_dict(), **ui.PreviewText(report).as_dict()}
         return io.NodeOutput(picture, report, plan.frames, len(plan.windows), ui=shown)

@@ -18,12 +18,22 @@ from ..infinitetalk.host.noise import SeedNoise
 from ..infinitetalk.host.session import Result
 from ..infinitetalk.host.speech import encode_speech
 from ..infinitetalk.host.talk import Inputs, talk
-from ..infinitetalk.plan.windows import plan_windows
 from ..infinitetalk.run.formats import CODECS, VideoFormat
 from ..infinitetalk.run.seeds import SEED_LIMIT
 from ..infinitetalk.speech import Speech
 from ..infinitetalk.values import check_choice, check_whole
-from .common import CATEGORY, ScheduleType, SpeakersType, SpeechType, output_of, speakers_from, window_inputs
+from .common import (
+    CATEGORY,
+    ScheduleType,
+    SpeakersType,
+    SpeechType,
+    output_of,
+    speakers_from,
+    speakers_plan,
+    timing_from,
+    timing_input,
+    window_inputs,
+)
 from .speech import feature_input
 
 ATTENTION_CHOICES = (*(each.value for each in Precision), "as ComfyUI")
@@ -256,6 +266,7 @@ class LongTalkSampler(io.ComfyNode):
                 *run_inputs(),
                 attention_input(),
                 schedule_input(),
+                timing_input(),
             ],
             outputs=sampler_outputs(),
         )
@@ -295,9 +306,11 @@ class LongTalkSampler(io.ComfyNode):
         finished_runs: str = KEEP_CHOICES[0],
         attention: str = ATTENTION_CHOICES[0],
         schedule: Any = None,
+        timing: Any = None,
     ) -> io.NodeOutput:
         guider = make_guider(model, positive, negative, cfg, audio_cfg)
         speakers = speakers_from(audio, speakers)
+        timing = timing_from(timing, speakers.arrangement.tracks)
         # KSampler takes the first of its list for a name it does not know.
         check_choice(sampler_name, "sampler_name", comfy.samplers.KSampler.SAMPLERS)
         check_choice(scheduler, "scheduler", comfy.samplers.KSampler.SCHEDULERS)
@@ -308,12 +321,12 @@ class LongTalkSampler(io.ComfyNode):
         ).sigmas
         result = talk(
             Inputs(
-                plan=plan_windows(speakers.frames, window_frames, motion_frames, plan_mode),
+                plan=speakers_plan(speakers, timing, window_frames, motion_frames, plan_mode),
                 guider=guider,
                 model_patch=model_patch,
                 vae=vae,
                 image=image,
-                speech=lambda: encode_speech(audio_encoder, speakers, features),
+                speech=lambda: encode_speech(audio_encoder, speakers, features, with_silence=timing is not None),
                 noise=SeedNoise(seed),
                 sampler=comfy.samplers.sampler_object(sampler_name),
                 sigmas=sigmas,
@@ -326,6 +339,7 @@ class LongTalkSampler(io.ComfyNode):
                 return_images=return_images,
                 attention=attention_from(attention),
                 schedule=schedule,
+                timing=timing,
                 **run_settings(resume, rerender_from, finished_runs),
             )
         )
@@ -364,6 +378,7 @@ class LongTalkSamplerAdvanced(io.ComfyNode):
                 *run_inputs(),
                 attention_input(),
                 schedule_input(),
+                timing_input(),
             ],
             outputs=sampler_outputs(),
         )
@@ -400,6 +415,7 @@ class LongTalkSamplerAdvanced(io.ComfyNode):
         finished_runs: str = KEEP_CHOICES[0],
         attention: str = ATTENTION_CHOICES[0],
         schedule: Any = None,
+        timing: Any = None,
     ) -> io.NodeOutput:
         if guider is None:
             guider = make_guider(model, positive, negative, cfg, audio_cfg)
@@ -411,9 +427,10 @@ class LongTalkSamplerAdvanced(io.ComfyNode):
                 action="Disconnect one; the guider already carries its model",
             )
         speech = output_of("speech", speech, Speech, "Encode Speech (LongTalk)")
+        timing = timing_from(timing, speech.speakers.arrangement.tracks)
         result = talk(
             Inputs(
-                plan=plan_windows(speech.speakers.frames, window_frames, motion_frames, plan_mode),
+                plan=speakers_plan(speech.speakers, timing, window_frames, motion_frames, plan_mode),
                 guider=guider,
                 model_patch=model_patch,
                 vae=vae,
@@ -431,6 +448,7 @@ class LongTalkSamplerAdvanced(io.ComfyNode):
                 return_images=return_images,
                 attention=attention_from(attention),
                 schedule=schedule,
+                timing=timing,
                 **run_settings(resume, rerender_from, finished_runs),
             )
         )

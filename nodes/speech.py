@@ -131,4 +131,5 @@ class LongTalkEncodeSpeech(io.ComfyNode):
     def execute(
         cls, audio_encoder: Any, features: str, normalize_loudness: bool, audio: Any = None, speakers: Any = None
     ) -> io.NodeOutput:
-        return io.NodeOutput(encode_speech(audio_encoder, speakers_from(audio, speakers), features, normalize_loudness))
+        speakers = speakers_from(audio, speakers)
+        return io.NodeOutput(encode_speech(audio_encoder, speakers, features, normalize_loudness, with_silence=True))

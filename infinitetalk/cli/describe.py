@@ -17,8 +17,8 @@ from ..run.files import DamagedFileError
 from ..run.report import LEGEND, marks_of
 from ..run.seeds import SEED_LIMIT
 from ..run.window_record import WindowRecord
-from ..run.window_stats import WindowStats
-from .overview import Overview
+from ..run.window_stats import WindowStats, begins_shot
+from .overview import About, Overview
 from .terminal import count, megabytes, table
 
 _PLACEHOLDER = "SEED"
@@ -35,6 +35,7 @@ class Moment:
         frames: ``[start, end)`` of the window.
         seed: that a ``rerender_from`` would have to name to get the same window; None when it is not there.
         rerender_from: what makes it again, with a placeholder for the new seed.
+        last: the last window that is made again then, at the end of a shot; None for all up to the end.
         note: what else to know, "" for nothing.
         fps: of the video.
     """
@@ -44,6 +45,7 @@ class Moment:
     frames: tuple[int, int]
     seed: int | None
     rerender_from: str
+    last: int | None
     note: str
     fps: int
 
@@ -53,7 +55,8 @@ class Moment:
         yield f"second {self.second:g} is in window {self.window} ({times}); to make it again:"
         yield f"rerender_from: {self.rerender_from}"
         other = "a number" if self.seed is None else f"a number other than {self.seed}"
-        yield f"Put {other} in the place of {_PLACEHOLDER}; window {self.window} and all after it are made again."
+        after = "all after it" if self.last is None else f"those after it in its shot, up to {self.last},"
+        yield f"Put {other} in the place of {_PLACEHOLDER}; window {self.window} and {after} are made again."
         if self.note:
             yield self.note
 
@@ -83,7 +86,9 @@ def moment(run: Overview, second: float) -> Moment:
     frame = math.floor(second * about.fps + _FLOAT_SLACK_FRAMES)
     window = next(number for number, end in enumerate(about.ends, start=1) if frame < end)
     chain = run.windows.current
-    before = [entry for entry in rerender_entries(chain, about.seed) if entry[0] < window]
+    shot = about.shot_of(window)
+    others = [entry for entry in rerender_entries(chain, about) if entry[0] < window or entry[0] not in shot]
+    entries = sorted([*others, (window, _PLACEHOLDER)], key=lambda entry: entry[0])
     seed, note = None, ""
     if window <= len(chain):
         seed = (chain[window - 1].seed - (window - 1)) % SEED_LIMIT
@@ -98,19 +103,23 @@ def moment(run: Overview, second: float) -> Moment:
         window=window,
         frames=(about.start_of(window), about.ends[window - 1]),
         seed=seed,
-        rerender_from=", ".join([*(f"{number}:{base}" for number, base in before), f"{window}:{_PLACEHOLDER}"]),
+        rerender_from=", ".join(f"{number}:{base}" for number, base in entries),
+        last=shot[-1] if shot[-1] < len(about.ends) else None,
         note=note,
         fps=about.fps,
     )
 
 
-def rerender_entries(chain: Chain, base: int) -> list[tuple[int, int]]:
+def rerender_entries(chain: Chain, about: About) -> list[tuple[int, int]]:
     """The pairs of ``rerender_from`` that gave a chain its seeds: :func:`~..run.seeds.window_seeds` backwards.
 
     Retaken windows have seeds of their own and change nothing after them.
     """
     entries = []
+    base = about.seed
     for index, record in enumerate(chain):
+        if record.window in about.shots:
+            base = about.seed
         own = (record.seed - index) % SEED_LIMIT
         if own != base and not record.retake:
             base = own
@@ -118,8 +127,8 @@ def rerender_entries(chain: Chain, base: int) -> list[tuple[int, int]]:
     return entries
 
 
-def _rerender_text(chain: Chain, base: int) -> str:
-    entries = ", ".join(f"{window}:{seed}" for window, seed in rerender_entries(chain, base))
+def _rerender_text(chain: Chain, about: About) -> str:
+    entries = ", ".join(f"{window}:{seed}" for window, seed in rerender_entries(chain, about))
     return f"rerender_from: {entries}" if entries else "an empty rerender_from"
 
 
@@ -143,7 +152,7 @@ def lines(run: Overview) -> Iterator[str]:
         yield ""
         yield from _window_table(run, chain)
         if about:
-            yield f"these windows are made with {_rerender_text(chain, about.seed)}"
+            yield f"these windows are made with {_rerender_text(chain, about)}"
     for other in run.windows.chains[1:]:
         yield _other_chain(run, other)
 
@@ -151,7 +160,7 @@ def lines(run: Overview) -> Iterator[str]:
 def _other_chain(run: Overview, chain: Chain) -> str:
     shared = _shared(chain, run.windows.current)
     made = f"windows {shared + 1} to {len(chain)}" if len(chain) > shared + 1 else f"window {shared + 1}"
-    how = f"; {_rerender_text(chain, run.about.seed)} gives them" if run.about else ""
+    how = f"; {_rerender_text(chain, run.about)} gives them" if run.about else ""
     return f"also there: {made} made with another seed{how}"
 
 
@@ -177,7 +186,7 @@ def _window_table(run: Overview, chain: Chain) -> Iterator[str]:
                 str(looked["seed"]),
                 f"{looked['render_s']:.1f} s",
                 "-" if looked["drift"] is None else f"{looked['drift']:.1f}",
-                "-" if looked["seam"] is None else f"{looked['seam']:.1f}",
+                "shot" if looked["begins_shot"] else "-" if looked["seam"] is None else f"{looked['seam']:.1f}",
                 ", ".join(looked["marks"]),
             ]
         )
@@ -202,6 +211,7 @@ def _looks(run: Overview, chain: Chain) -> Iterator[dict[str, Any]]:
         yield {
             "window": record.window, "key": record.key, "seed": record.seed, "start": start, "end": end,
             "render_s": float(record.render_s), "drift": drift, "seam": seam, "marks": marks,
+            "begins_shot": stats is not None and begins_shot(record.window, stats),
         }  # fmt: skip
         start = end
 
@@ -209,18 +219,17 @@ def _looks(run: Overview, chain: Chain) -> Iterator[dict[str, Any]]:
 def to_json(run: Overview, at: Moment | None, damage: Sequence[str] | None) -> dict[str, Any]:
     """The same for a program; times are in frames."""
     chain = run.windows.current
-    base = run.about.seed if run.about else None
     return {
         **run.to_json(),
         "detail": run.detail,
         "files": [{"kind": use.kind, "files": use.files, "bytes": use.bytes} for use in run.use],
         "window_list": list(_looks(run, chain)) if chain else [],
-        "rerender_from": None if base is None else rerender_entries(chain, base),
+        "rerender_from": rerender_entries(chain, run.about) if run.about else None,
         "other_chains": [
             {
                 "first_own_window": _shared(other, chain) + 1,
                 "windows": len(other),
-                "rerender_from": None if base is None else rerender_entries(other, base),
+                "rerender_from": rerender_entries(other, run.about) if run.about else None,
             }
             for other in run.windows.chains[1:]
         ],

@@ -6,6 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,8 @@ class About:
     steps: int
     ends: tuple[int, ...]
     """Per window, the frame behind its last one."""
+    shots: tuple[int, ...] = (1,)
+    """The windows that begin a shot, counted from 1."""
 
     @classmethod
     def from_json(cls, content: Any) -> About:
@@ -79,7 +82,12 @@ class About:
             raise DamagedFileError("the manifest does not say where the windows end")
         if ends[-1] != numbers["frames"] or any(a >= b for a, b in zip([0, *ends], ends, strict=False)):
             raise DamagedFileError("the manifest's windows do not fill the video")
-        return cls(created=created[:40], codec=codec, ends=tuple(ends), **numbers)
+        shots = content.get("shots", [1])
+        if not isinstance(shots, list) or shots[:1] != [1] or any(type(window) is not int for window in shots):
+            raise DamagedFileError("the manifest does not say where the shots begin")
+        if shots[-1] > len(ends) or any(a >= b for a, b in pairwise(shots)):
+            raise DamagedFileError("the manifest's shots are not among its windows")
+        return cls(created=created[:40], codec=codec, ends=tuple(ends), shots=tuple(shots), **numbers)
 
     @property
     def video(self) -> VideoFormat:
@@ -88,6 +96,11 @@ class About:
     def start_of(self, window: int) -> int:
         """The first frame of a window, which is counted from 1."""
         return self.ends[window - 2] if window > 1 else 0
+
+    def shot_of(self, window: int) -> range:
+        """The windows of the shot that a window is in."""
+        edges = [*self.shots, len(self.ends) + 1]
+        return next((range(*edge) for edge in pairwise(edges) if window in range(*edge)), range(window, window + 1))
 
 
 def _whole(content: dict[str, Any], name: str, least: int, limit: int) -> int:

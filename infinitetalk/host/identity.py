@@ -12,7 +12,7 @@ import comfy.model_patcher
 import torch
 
 from ..attention.measured import Precision
-from ..plan.windows import Plan
+from ..plan.windows import Plan, Window
 from ..run.fingerprint import fingerprint, weights_fingerprint
 from ..run.formats import VideoFormat
 from ..run.run_folder import FORMAT, NAME_LENGTH
@@ -58,7 +58,7 @@ def common_parts(
     }
     values: dict[str, Any] = {
         "format": [FORMAT, av.library_versions["libavcodec"]],
-        "windows": [plan.fps, *((w.start, w.length, w.pinned, w.taken_over, w.cut) for w in plan.windows)],
+        "windows": [plan.fps, *map(_window_numbers, plan.windows)],
         "size": size,
         "codec": video,
         "model": _weights(patcher),
@@ -66,7 +66,7 @@ def common_parts(
         "model options": [guider.model_options, patcher.model_options, patcher.object_patches, patcher.wrappers],
         "vae": weights_fingerprint(_tensors(vae.first_stage_model)),
         "image": image,
-        "sound": [sound.waveform, sound.sample_rate],
+        "sound": [sound.waveform, sound.sample_rate, *([sound.fade_samples] if sound.fade_samples else [])],
         "guidance": [type(guider), guidance],
         "seed": noise,
         "sampler": sampler,
@@ -91,21 +91,26 @@ def wan_parts(*, model_patch: Any, speech: Any, clip_vision: Any, audio_scale: f
             model_patch.patches if _is_patcher(model_patch) else None,
             *_packing(model_patch.model),
         ],
-        speech=[speech.speakers, speech.encoded_by or list(speech.features)],
+        speech=[speech.speakers, speech.encoded_by or list(speech.features), *speech.gates],
         clip_vision=_vision(clip_vision),
         audio_scale=float(audio_scale),
     )
 
 
-def ltx_parts(*, audio_vae: Any, track: Any, guides: Any, options: Any, **common: Any) -> dict[str, str]:
+def ltx_parts(*, audio_vae: Any, track: Any, quiet: Any, guides: Any, options: Any, **common: Any) -> dict[str, str]:
     """The parts of a run of LTX, see :func:`common_parts`."""
     return common_parts(
         **common,
         audio_vae=weights_fingerprint(_tensors(audio_vae.first_stage_model)),
-        speech=[track.waveform, track.sample_rate],
+        speech=[track.waveform, track.sample_rate, *quiet],
         guides=list(guides),
         options=options,
     )
+
+
+def _window_numbers(window: Window) -> tuple[int, ...]:
+    more = (window.shot, window.held) if window.shot or window.held else ()
+    return window.start, window.length, window.pinned, window.taken_over, window.cut, *more
 
 
 def _is_patcher(value: Any) -> bool:

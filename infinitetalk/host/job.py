@@ -12,6 +12,8 @@ import torch
 from ...audio.tracks import Track
 from ..plan.estimate import Estimate
 from ..plan.schedule import windows_of
+from ..plan.timing import Ending, Timing
+from ..plan.timing_report import timing_notes
 from ..plan.windows import Plan
 from ..run.formats import VideoFormat
 from ..run.loop import Carry, Family
@@ -22,6 +24,9 @@ from ..values import check_flag
 from .events import RunEvents
 from .noise import WindowNoise
 from .schedule import EncodedSchedule, WindowPrompts, window_prompts
+
+FADE_S = 0.2
+"""In which the sound of a video that is cut after the last word becomes silent."""
 
 RESUME_CHOICES = ("auto", "start over")
 KEEP_CHOICES = ("keep", "video only")
@@ -42,6 +47,7 @@ class RunInputs:
         retake: read by :func:`~..run.retakes.parse_retakes`; only for a family that is a :class:`~..run.loop.Retaker`.
         keep_windows: without it only the video is left of a finished run.
         schedule: gives each window its own prompt in place of the guider's positive.
+        timing: where the model hears silence, and how the video ends; ``plan`` is made for it.
     """
 
     plan: Plan
@@ -59,6 +65,7 @@ class RunInputs:
     retake: str = ""
     keep_windows: bool = True
     schedule: EncodedSchedule | None = None
+    timing: Timing | None = None
 
     @property
     def steps(self) -> int:
@@ -147,10 +154,16 @@ def prompts_of(inputs: RunInputs) -> WindowPrompts | None:
     return window_prompts(inputs.schedule, *windows_of(inputs.plan))
 
 
-def sound_of(track: Track, plan: Plan, notes: list[str]) -> Soundtrack:
+def sound_of(inputs: RunInputs, track: Track, notes: list[str]) -> Soundtrack:
     """The sound for the video; adds a note when it is not as long as the picture."""
+    plan, timing = inputs.plan, inputs.timing
     video_s = plan.frames / plan.fps
-    if abs(track.duration_s - video_s) > 1 / plan.fps:
-        change = "cut at its end" if track.duration_s > video_s else "silent after it"
-        notes.append(f"sound: {track.name} is {track.duration_s:.2f} s, the video {video_s:.2f} s; {change}")
+    notes += timing_notes(timing) if timing is not None else []
+    if abs(track.duration_s - video_s) <= 1 / plan.fps:
+        return Soundtrack(track.waveform.numpy(), track.sample_rate)
+    if timing is not None and timing.ending is Ending.CUT and track.duration_s > video_s:
+        samples = track.waveform[:, : -(-plan.frames * track.sample_rate // plan.fps)]
+        return Soundtrack(samples.numpy(), track.sample_rate, round(FADE_S * track.sample_rate))
+    change = "cut at its end" if track.duration_s > video_s else "silent after it"
+    notes.append(f"sound: {track.name} is {track.duration_s:.2f} s, the video {video_s:.2f} s; {change}")
     return Soundtrack(track.waveform.numpy(), track.sample_rate)

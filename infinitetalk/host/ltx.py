@@ -16,6 +16,7 @@ from ..attention.measured import Precision
 from ..model.adain import channel_statistics, towards_statistics
 from ..model.latents import blended, rising
 from ..plan.ltx_windows import LTX_STEP
+from ..plan.timing import Segment
 from ..plan.windows import Plan, Window
 from ..run.loop import Carry, Rendered
 from .checks import check_latents
@@ -68,8 +69,7 @@ class Guide:
 def fits_ltx(carry: Carry, plan: Plan, width: int, height: int) -> bool:
     """Whether tensors read from a file are what a later window of this plan continues from."""
     overlap, first = carry.get(OVERLAP), carry.get(FIRST)
-    pinned = plan.windows[-1].pinned_latents
-    shape = (1, LTX_CHANNELS, pinned, height // LTX_SPATIAL, width // LTX_SPATIAL)
+    shape = (1, LTX_CHANNELS, plan.carried_latents, height // LTX_SPATIAL, width // LTX_SPATIAL)
     return (
         overlap is not None
         and first is not None
@@ -98,6 +98,7 @@ class LtxFamily(GuidedFamily):
         vae, audio_vae: of LTX.
         image: reference ``[1, H, W, 3]``.
         track: what the model hears.
+        quiet: where it hears silence instead.
         guides: pictures at frames of the video.
         others: as in :class:`~.guided.GuidedFamily`.
     """
@@ -119,6 +120,7 @@ class LtxFamily(GuidedFamily):
         sigmas: torch.Tensor,
         events: RunEvents,
         options: LtxOptions,
+        quiet: Sequence[Segment] = (),
         attention: Precision | None = None,
         prompts: WindowPrompts | None = None,
     ) -> None:
@@ -135,10 +137,10 @@ class LtxFamily(GuidedFamily):
         self._plan = plan
         self._audio_vae = audio_vae
         self._track = track
+        self._quiet = quiet
         self._options = options
         self._size = (width, height)
         self._scale = vae.downscale_index_formula
-        self._last = plan.windows[-1]
         pictures = [image, *(guide.image for guide in guides)]
         encoded = {id(picture): self._encode(picture) for picture in pictures}
         self._reference = encoded[id(image)]
@@ -160,7 +162,7 @@ class LtxFamily(GuidedFamily):
         latents = self.sample(window, carry, end)
         frames = self._vae.decode(latents)
         after: Carry = {}
-        if window != self._last:
+        if self._plan.hands_on(window):
             pinned = self._plan.windows[window.index + 1].pinned_latents
             after = {
                 OVERLAP: latents[:, :, latents.shape[2] - pinned :].contiguous().cpu(),
@@ -196,7 +198,7 @@ class LtxFamily(GuidedFamily):
             mask[:, :, window.latents - tail :] = 0.0
         video, mask = self._add_guides(window, video, mask)
 
-        sound = encode_sound(self._audio_vae, self._track, window, self._plan.fps).to(video)
+        sound = encode_sound(self._audio_vae, self._track, window, self._plan.fps, self._quiet).to(video)
         latents = NestedTensor((video, sound))
         masks = NestedTensor((mask, torch.zeros((1, 1, 1, 1), device=device)))
         noise = self._noise.generate(window.index, latents)
@@ -223,11 +225,13 @@ class LtxFamily(GuidedFamily):
 
         As ComfyUI's LTXVAddGuide does with one picture; the picture is encoded once per run.
         """
-        begin = window.start + window.pinned
+        begin, end = window.start + window.pinned, window.start + window.length
+        if not self._plan.hands_on(window):
+            end -= window.cut  # what is there belongs to the next shot
         conditioning: Any = [[video, {}]]
         entries = []
         for frame, latents, strength in self._guides:
-            if not begin <= frame < window.start + window.length:
+            if not begin <= frame < end:
                 continue
             conditioning, _, video, mask = LTXVAddGuide.append_keyframe(
                 conditioning, conditioning, frame - window.start, video, mask, latents.to(video), strength, self._scale

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from ...audio.resample import resample
 from ...audio.sound import Track
+from ..model.gate import heard_at
 from ..plan.ltx_windows import nearest_sample
+from ..plan.timing import Segment
 from ..plan.windows import Window
 
 #: Samples per step of ComfyUI's audio VAE wrapper: it crops what it encodes to a multiple of them, in the middle.
@@ -22,7 +26,7 @@ def audio_latents_for(frames: int, fps: int, latents_per_s: float) -> int:
     return round(frames / fps * latents_per_s)
 
 
-def encode_sound(audio_vae: Any, track: Track, window: Window, fps: int) -> torch.Tensor:
+def encode_sound(audio_vae: Any, track: Track, window: Window, fps: int, quiet: Sequence[Segment] = ()) -> torch.Tensor:
     """The window's sound as latents ``[1, 8, T, 16]``, T = round(length / fps * latents per second).
 
     Exactly the window's own samples are converted to the VAE's rate, as ComfyUI's TrimAudioDuration and LTXVAudioVAE-
@@ -32,6 +36,7 @@ def encode_sound(audio_vae: Any, track: Track, window: Window, fps: int) -> torc
     Args:
         audio_vae: LTX audio VAE, a VAE of ComfyUI.
         track: the whole sound.
+        quiet: where it is silence for the model, with short fades.
     """
     per_s = float(audio_vae.first_stage_model.latents_per_second)
     count = audio_latents_for(window.length, fps, per_s)
@@ -40,6 +45,9 @@ def encode_sound(audio_vae: Any, track: Track, window: Window, fps: int) -> torc
     needed = math.ceil((count / per_s * rate + 1) / VAE_BLOCK) * VAE_BLOCK
     first, end = (nearest_sample(frame, track.sample_rate, fps) for frame in window.audio)
     piece = track.waveform[:, first:end]
+    if quiet:
+        times_s = np.arange(first, first + piece.shape[1]) / track.sample_rate
+        piece = piece * torch.from_numpy(heard_at(quiet, times_s))
     if piece.shape[0] > 2:
         piece = piece.mean(0, keepdim=True)
     piece = torch.nn.functional.pad(piece, (0, end - first - piece.shape[1]))

@@ -16,6 +16,7 @@ from ..errors import LongTalkError
 from ..plan.estimate import LTX_GRID, Estimate
 from ..plan.keyframes import parse_keyframes
 from ..plan.report import count
+from ..plan.timing import Segment
 from ..plan.windows import Plan, frames_for_samples
 from ..run.loop import Carry
 from ..run.soundtrack import Soundtrack
@@ -57,6 +58,11 @@ class LtxInputs(RunInputs):
     options: LtxOptions = field(default_factory=LtxOptions)
     attention: Precision | None = Precision.EXACT
 
+    @property
+    def quiet(self) -> tuple[Segment, ...]:
+        """Where the model hears silence."""
+        return self.timing.quiet_all if self.timing is not None else ()
+
 
 def _checked(inputs: LtxInputs) -> LtxInputs:
     """Refuse what is wrong before anything is loaded or encoded; the sigmas come back in float32.
@@ -90,7 +96,10 @@ def _all_guides(inputs: LtxInputs, image: torch.Tensor) -> list[Guide]:
     plan, found = inputs.plan, list(inputs.guides)
     every = max(1, round(inputs.reanchor_s * plan.fps))
     if inputs.reanchor_s:
-        found += [Guide(frame, image, inputs.reanchor_strength) for frame in range(every, plan.frames, every)]
+        found += [
+            Guide(frame, image, inputs.reanchor_strength)
+            for frame in range(every, plan.frames - plan.held_frames, every)
+        ]
     return sorted(found, key=lambda guide: guide.frame)
 
 
@@ -129,10 +138,12 @@ def guides_from(images: Any, text: str, strength: float, plan: Plan) -> list[Gui
                 actual=str(keyframe.image),
                 action="Count the pictures of the batch from 0",
             )
-        if frame >= plan.frames:
+        moves = plan.frames - plan.held_frames
+        end = "where the picture stands still" if plan.held_frames else "the length of the video"
+        if frame >= moves:
             raise LongTalkError(
                 where,
-                expected=f"a time below {plan.frames / plan.fps:.2f} s, the length of the video",
+                expected=f"a time below {moves / plan.fps:.2f} s, {end}",
                 actual=f"{float(keyframe.time):.2f} s",
                 action="Move it, or remove the line",
             )
@@ -171,6 +182,7 @@ class LtxJob:
             audio_vae=inputs.audio_vae,
             image=inputs.image,
             track=inputs.track,
+            quiet=inputs.quiet,
             guides=inputs.guides,
             options=inputs.options,
             sound=self.sound,
@@ -231,6 +243,7 @@ class LtxJob:
             audio_vae=inputs.audio_vae,
             image=inputs.image,
             track=inputs.track,
+            quiet=inputs.quiet,
             guides=inputs.guides,
             width=width,
             height=height,
@@ -259,5 +272,5 @@ def ltx_talk(inputs: LtxInputs) -> Result:
     inputs = _checked(inputs)
     width, height, notice = snapped_size(inputs.width, inputs.height, LTX_GRID.side, _SIZES)
     notes = [notice] if notice else []
-    sound = sound_of(inputs.soundtrack or inputs.track, inputs.plan, notes)
+    sound = sound_of(inputs, inputs.soundtrack or inputs.track, notes)
     return make(LtxJob(inputs, (width, height), sound, prompts_of(inputs)), notes)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import comfy.model_management
@@ -23,11 +22,12 @@ from ..run.loop import Carry, Fallbacks, MadeWindow, Start, run_windows
 from ..run.progress import RunProgress, clock_text
 from ..run.recorder import LAST_FRAME, Recorder
 from ..run.report import windows_report
-from ..run.retakes import Retake, parse_retakes, retake_seeds
+from ..run.retakes import parse_retakes, retake_seeds
 from ..run.run_folder import RunFolder, run_names
 from ..run.seeds import parse_rerender, window_seeds
 from ..run.soundtrack import write_sound
-from ..run.window_record import WindowRecord, window_keys
+from ..run.window_chain import WindowChain, kept_text
+from ..run.window_record import WindowRecord
 from .compiled import compiled_apart
 from .events import RunEvents, check_interrupt
 from .identity import identity_of
@@ -85,38 +85,14 @@ class _Images:
         self.frames[self.filled : self.filled + frames.shape[0]] = frames
         self.filled += frames.shape[0]
 
+    def hold(self, frames: int) -> None:
+        """The last frame once more, so many times."""
+        self.frames[self.filled : self.filled + frames] = self.frames[self.filled - 1]
+        self.filled += frames
+
     def add_files(self, paths: Sequence[Path]) -> None:
         for frame in read_frames(paths):
             self.add(torch.from_numpy(frame).float().div_(255)[None])
-
-
-@dataclass(frozen=True)
-class _Chain:
-    """The windows of a run with certain seeds."""
-
-    run: str
-    seeds: Sequence[int]
-    retakes: Sequence[Retake] = ()
-
-    @cached_property
-    def retaken(self) -> dict[int, int]:
-        """See :func:`~..run.window_record.window_keys`."""
-        return {window: retake.last for retake in self.retakes for window in range(retake.first, retake.last + 1)}
-
-    @cached_property
-    def keys(self) -> tuple[str, ...]:
-        return window_keys(self.run, self.seeds, self.retaken)
-
-    def retake_of(self, window: int) -> Retake | None:
-        """The retake that makes a window (from 1) again."""
-        return next((retake for retake in self.retakes if retake.first <= window <= retake.last), None)
-
-    def end_of_stretch(self, window: int, stop: int) -> int:
-        """The last window that is rendered in one go with this one: of its retake, or before the next retake."""
-        retake = self.retake_of(window)
-        if retake is not None:
-            return retake.last
-        return min([stop, *(later.first - 1 for later in self.retakes if later.first > window)])
 
 
 class Session:
@@ -140,10 +116,12 @@ class Session:
         self._parts = job.parts()
         self.folder = RunFolder(root, identity_of(self._parts), inputs.video.suffix)
         windows = len(self._plan.windows)
-        seeds = window_seeds(base_seed(inputs.noise), windows, parse_rerender(inputs.rerender_from, windows))
+        rerender = parse_rerender(inputs.rerender_from, windows)
+        shots = self._plan.shot_starts
+        seeds = window_seeds(base_seed(inputs.noise), windows, rerender, shots)
         retakes = parse_retakes(inputs.retake, inputs.plan)
-        self._first = _Chain(self.folder.name, seeds)
-        self._chain = _Chain(self.folder.name, retake_seeds(seeds, retakes), retakes)
+        self._first = WindowChain(self.folder.name, seeds, shots)
+        self._chain = WindowChain(self.folder.name, retake_seeds(seeds, retakes), shots, retakes)
         self._made: set[tuple[int, str]] = set()
 
     def make(self) -> Result:
@@ -153,7 +131,7 @@ class Session:
             self.folder.discard_video()
         width, height = self._size
         images = _Images(self._plan.frames, width, height) if self._inputs.return_images else None
-        video = self.folder.finished_video(self._chain.keys[-1])
+        video = self.folder.finished_video(self._chain.video_key)
         was_finished = video is not None
         records: Sequence[WindowRecord]
         if video is not None:
@@ -177,30 +155,33 @@ class Session:
         log.info("%s: %d frames in %s", video.path, video.frames, clock_text(time.perf_counter() - self._began))
         return Result(video, images.frames if images else None, report)
 
-    def _complete(self, chain: _Chain, stop: int, images: _Images | None) -> list[WindowRecord]:
+    def _complete(self, chain: WindowChain, stop: int, images: _Images | None) -> list[WindowRecord]:
         """The records of a chain's first ``stop`` windows; those that are missing are made."""
-        records, start = self._finished(chain)
-        kept = len(records)
-        self._describe_start(kept)
-        estimate = self._preflight(chain, records, stop) if kept < stop else None
+        there = self._finished(chain)
+        self._describe_start(len(there))
+        missing = any(window not in there for window in range(1, stop + 1))
+        estimate = self._preflight(chain, there, stop) if missing else None
         self._write_manifest()
-        if kept:
-            which = f"windows 1 to {kept} were" if kept > 1 else "window 1 was"
-            self._notes.append(f"{which} finished before and kept")
+        if there:
+            self._notes.append(kept_text(there))
             if images is not None:
-                images.add_files(self._segments(records))
                 self._notes.append(_FROM_FILES)
-        while estimate is not None and len(records) < stop:
-            there = self._adopted(chain, len(records) + 1)
-            if there is not None:
-                records.append(there)
-            else:
-                end = chain.end_of_stretch(len(records) + 1, stop)
-                records += self._render(chain, records, start, end, estimate, images)
-            start = self._continue_from(records[-1])
+        records: list[WindowRecord] = []
+        while len(records) < stop:
+            window = len(records) + 1
+            record = there.get(window) or self._adopted(chain, window)
+            if record is not None:
+                records.append(record)
+                if images is not None:
+                    images.add_files(self._segments([record]))
+                continue
+            assert estimate is not None
+            start = self._continue_from(records[-1]) if records else Start()
+            end = chain.end_of_stretch(window, min([stop, *(later - 1 for later in there if later > window)]))
+            records += self._render(chain, records, start, end, estimate, images)
         return records
 
-    def _adopted(self, chain: _Chain, window: int) -> WindowRecord | None:
+    def _adopted(self, chain: WindowChain, window: int) -> WindowRecord | None:
         """A window behind a retake, as it was first made; None where it has to be made."""
         key = self._first.keys[window - 1]
         if key == chain.keys[window - 1] or chain.retake_of(window) is not None:
@@ -213,39 +194,41 @@ class Session:
 
     # What is there already.
 
-    def _finished(self, chain: _Chain) -> tuple[list[WindowRecord], Start]:
-        """The good windows at the beginning, and where to go on behind them."""
-        found = self.folder.finished(chain.keys)
-        records, damage = list(found.records), found.damage
-        start = Start()
-        while records:
-            try:
-                start = self._continue_from(records[-1])
-                break
-            except (DamagedFileError, ValueError) as error:
-                damage = f"window {len(records)}: {error}"
-                records.pop()
-        if damage:
-            log.warning("run %s: %s; it and what follows are made again", self.folder.name, damage)
-            self._notes.append(f"{damage}; it and what follows were made again")
-            self.folder.discard_from(len(records) + 1, chain.keys)
-        return records, start
+    def _finished(self, chain: WindowChain) -> dict[int, WindowRecord]:
+        """The good windows at the beginning of each shot, by their numbers."""
+        there: dict[int, WindowRecord] = {}
+        for first, last in chain.shot_windows:
+            found = self.folder.finished(chain.keys, first, last)
+            records, damage = list(found.records), found.damage
+            while records:
+                try:
+                    self._continue_from(records[-1])
+                    break
+                except (DamagedFileError, ValueError) as error:
+                    damage = f"window {records[-1].window}: {error}"
+                    records.pop()
+            if damage:
+                follows = "what follows" if last == len(chain.keys) else "what follows in its shot"
+                log.warning("run %s: %s; it and %s are made again", self.folder.name, damage, follows)
+                self._notes.append(f"{damage}; it and {follows} were made again")
+                self.folder.discard_from(first + len(records), chain.keys, last)
+            there |= {record.window: record for record in records}
+        return there
 
     def _continue_from(self, record: WindowRecord) -> Start:
         carry = self.folder.read_carry(record.window, record.key)
         last_frame = carry.pop(LAST_FRAME, None)
         width, height = self._size
-        whole = record.window == len(self._plan.windows)
+        goes_on = self._plan.hands_on(self._plan.windows[record.window - 1])
         if last_frame is None or last_frame.dtype != torch.uint8 or last_frame.shape != (height, width, 3):
             raise DamagedFileError("its last frame is missing or of another size")
-        if not whole and not self._job.fits(carry):
+        if goes_on and not self._job.fits(carry):
             raise DamagedFileError("what the next window continues from is missing or of another size")
         return Start(record.window, carry, last_frame, Fallbacks.from_json(record.fallbacks))
 
     def _describe_start(self, kept: int) -> None:
-        total = len(self._plan.windows)
         if kept:
-            log.info("run %s: goes on after window %d of %d", self.folder.name, kept, total)
+            log.info("run %s: goes on with %d of %d windows made", self.folder.name, kept, len(self._plan.windows))
             return
         similar = self._similar_run()
         if similar:
@@ -294,15 +277,16 @@ class Session:
                 "seed": base_seed(self._inputs.noise),
                 "steps": self._inputs.steps,
                 "ends": [window.output[1] for window in self._plan.windows],
+                **({"shots": [index + 1 for index in self._plan.shot_starts]} if len(self._chain.shots) > 1 else {}),
             },
         )
 
     # Making the rest.
 
-    def _preflight(self, chain: _Chain, before: Sequence[WindowRecord], stop: int) -> Estimate:
+    def _preflight(self, chain: WindowChain, there: Mapping[int, WindowRecord], stop: int) -> Estimate:
         """What the missing windows will take; the sound of an hour is not written for a run that cannot fit."""
-        times = [record.render_s for record in before]
-        missing = sum(not self._is_there(chain, window) for window in range(len(before) + 1, stop + 1))
+        times = [record.render_s for record in there.values()]
+        missing = sum(window not in there and not self._is_there(chain, window) for window in range(1, stop + 1))
         done = len(self._plan.windows) - missing
         estimate = self._job.preflight(done, self.folder.path, sum(times) / len(times) if times else None)
         for note in (estimate.text(), *self._job.advice()):
@@ -310,14 +294,14 @@ class Session:
             log.info("%s", note)
         return estimate
 
-    def _is_there(self, chain: _Chain, window: int) -> bool:
+    def _is_there(self, chain: WindowChain, window: int) -> bool:
         """Whether a window can be taken over from the first chain."""
         key = self._first.keys[window - 1]
         return chain.retake_of(window) is None and self.folder.record_path(window, key).exists()
 
     def _render(
         self,
-        chain: _Chain,
+        chain: WindowChain,
         before: Sequence[WindowRecord],
         start: Start,
         end: int,
@@ -335,6 +319,7 @@ class Session:
             recorder.put(made, frames)
             if images is not None:
                 images.add(frames)
+                images.hold(made.window.held)
 
         try:
             family = twice("the reference image", lambda: self._job.family(noise, events))
@@ -351,7 +336,7 @@ class Session:
                 )
             recorder.wait()
         except (Exception, comfy.model_management.InterruptProcessingException) as error:
-            kept = self._leave_partial(before, recorder)
+            kept = self._leave_partial(chain, before, recorder)
             events.say(kept)
             if is_out_of_memory(error.__cause__ or error):
                 free_everything()
@@ -365,15 +350,15 @@ class Session:
         self._made |= {(record.window, record.key) for record in recorder.records}
         return recorder.records
 
-    def _until(self, chain: _Chain, end: int) -> Carry | None:
-        """What a retake has to end on; None for windows that are not one, and at the end of the video."""
-        if chain.retake_of(end) is None or end == len(self._plan.windows):
+    def _until(self, chain: WindowChain, end: int) -> Carry | None:
+        """What a retake has to end on; None for windows that are not one, and at the end of a shot."""
+        if chain.retake_of(end) is None or not self._plan.hands_on(self._plan.windows[end - 1]):
             return None
         carry = self.folder.read_carry(end, self._first.keys[end - 1])
         return {name: tensor for name, tensor in carry.items() if name != LAST_FRAME}
 
-    def _leave_partial(self, before: Sequence[WindowRecord], recorder: Recorder) -> str:
-        """Join what is finished into a video of its own; says in words what is kept and how to go on."""
+    def _leave_partial(self, chain: WindowChain, before: Sequence[WindowRecord], recorder: Recorder) -> str:
+        """Join what is finished at the beginning into a video of its own; says what is kept and how to go on."""
         try:
             recorder.wait()
         except LongTalkError as error:
@@ -382,7 +367,8 @@ class Session:
         total = len(self._plan.windows)
         if not records:
             return f"No window of {total} was finished"
-        kept = f"{len(records)} of {total} windows are kept; queue the same workflow again to go on with them"
+        there = sum(self.folder.record_path(window, key).exists() for window, key in enumerate(chain.keys, start=1))
+        kept = f"{there} of {total} windows are kept; queue the same workflow again to go on with them"
         path = self.folder.partial_path(len(records), total)
         try:
             self.folder.discard_partials()
@@ -403,7 +389,7 @@ class Session:
 
     def _join(self, records: Sequence[WindowRecord]) -> WrittenVideo:
         video = self._joined(self.folder.video_path, records)
-        self.folder.record_video(video, self._chain.keys[-1])
+        self.folder.record_video(video, self._chain.video_key)
         self.folder.discard_partials()
         return video
 

@@ -20,6 +20,9 @@ from .events import check_interrupt
 log = logging.getLogger(__name__)
 
 
+SILENCE_S = 8
+"""Silence that is encoded; half of it is more than the encoder's position convolution reaches (64 frames at 25 fps)."""
+
 #: Weights that published encoder files leave out because nothing reads them.
 UNUSED = ("masked_spec_embed",)
 
@@ -69,6 +72,8 @@ def encode_speech(
     speakers: Speakers,
     mode: FeatureMode | str = FeatureMode.OFFICIAL,
     normalize: bool = True,
+    *,
+    with_silence: bool = False,
 ) -> Speech:
     """Features of every speaker, 25 per second.
 
@@ -77,6 +82,7 @@ def encode_speech(
         speakers: whose tracks.
         mode: where the features are brought to 25 per second, see :mod:`~....audio.features`.
         normalize: bring each track to -23 LUFS for the encoder; the sound in the video stays as it is.
+        with_silence: also encode silence, for speech that is to be gated.
 
     Raises:
         LongTalkError: no encoder, or not wav2vec2-base; an unknown mode.
@@ -87,13 +93,18 @@ def encode_speech(
     comfy.model_management.load_model_gpu(audio_encoder.patcher)
     notes = list(speakers.arrangement.notes)
     features = []
+    device = audio_encoder.load_device
     for track in speakers.arrangement.tracks:
         samples = mono(track, RATE_HZ)
         if normalize:
             samples, notice = normalize_loudness(samples, RATE_HZ)
             if notice:
                 notes.append(f"{track.name}: {notice}")
-        device = audio_encoder.load_device
         features.append(speech_features(model, samples, mode=mode, device=device, check=check_interrupt))
     encoded_by = fingerprint([weights_fingerprint(model.named_parameters()), mode, normalize])
-    return Speech(speakers, tuple(features), tuple(notes), encoded_by)
+    silence = None
+    if with_silence:
+        silent = torch.zeros(SILENCE_S * RATE_HZ)
+        encoded = speech_features(model, silent, mode=mode, device=device, check=check_interrupt)
+        silence = encoded[encoded.shape[0] // 2].clone()
+    return Speech(speakers, tuple(features), tuple(notes), encoded_by, silence)

@@ -164,6 +164,7 @@ class WanJob:
             image=self.image,
             clip_vision=inputs.clip_vision,
             features=self.speech.features,
+            gates=self.speech.gates,
             masks=self.speech.speakers.masks,
             names=self.speech.speakers.names,
             width=width,
@@ -187,8 +188,8 @@ def talk(inputs: Inputs) -> Result:
     """
     inputs = _checked(inputs)
     width, height, notice = snapped_size(inputs.width, inputs.height)
-    speech = twice("the speech features", inputs.speech)
+    speech = twice("the speech features", inputs.speech).timed(inputs.timing)
     notes = [*speech.notes, *([notice] if notice else [])]
-    sound = sound_of(inputs.soundtrack or speech.speakers.arrangement.mix, inputs.plan, notes)
+    sound = sound_of(inputs, inputs.soundtrack or speech.speakers.arrangement.mix, notes)
     image = check_image(inputs.image)
     return make(WanJob(inputs, (width, height), image, speech, sound, prompts_of(inputs)), notes)

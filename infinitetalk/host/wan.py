@@ -12,6 +12,7 @@ from comfy.patcher_extension import WrappersMP
 from ..attention.measured import Precision
 from ..errors import LongTalkError
 from ..model.audio_projection import audio_context, silent_context
+from ..model.gate import Gate
 from ..model.speakers import token_masks
 from ..plan.windows import Plan, Window
 from ..run.loop import Carry, Rendered
@@ -43,7 +44,7 @@ def crop_to_shape(masks: torch.Tensor, width: int, height: int) -> torch.Tensor:
 def fits(carry: Carry, plan: Plan, width: int, height: int) -> bool:
     """Whether tensors read from a file are what a later window of this plan continues from."""
     motion = carry.get(MOTION)
-    shape = (1, LATENT_CHANNELS, plan.windows[-1].pinned_latents, height // VAE_SPATIAL, width // VAE_SPATIAL)
+    shape = (1, LATENT_CHANNELS, plan.carried_latents, height // VAE_SPATIAL, width // VAE_SPATIAL)
     return motion is not None and motion.shape == shape and motion.is_floating_point()
 
 
@@ -59,6 +60,7 @@ class WanFamily(GuidedFamily):
         image: reference ``[1, H, W, 3]``.
         clip_vision: CLIP vision output of the reference, or None.
         features: one ``[T, 12, 768]`` per speaker; mirrored past its end where the last window needs more.
+        gates: one per speaker, where some of the features are to be silence; see :class:`~..model.gate.Gate`.
         masks: ``[speakers, H, W]`` in the reference image, or None for one speaker.
         names: what messages call the speakers; numbers from 1 where it is left out.
         noise: gives each window its noise and seed.
@@ -88,6 +90,7 @@ class WanFamily(GuidedFamily):
         audio_scale: float,
         events: RunEvents,
         attention: Precision | None = None,
+        gates: Sequence[Gate] = (),
         names: Sequence[str] = (),
         prompts: WindowPrompts | None = None,
     ) -> None:
@@ -101,11 +104,12 @@ class WanFamily(GuidedFamily):
             attention=attention,
             prompts=prompts,
         )
+        self._plan = plan
         self._features = features
+        self._gates = gates
         self._patch = model_patch
         self._size = (width, height)
         self._motion_frames = plan.motion_frames
-        self._last = plan.windows[-1]
         longest = max(plan.windows, key=lambda window: window.length)
 
         model = self._model
@@ -139,7 +143,9 @@ class WanFamily(GuidedFamily):
         self._events.start_window(window)
         latents = self.sample(window, carry)
         frames = self._vae.decode(latents)
-        after: Carry = {} if window == self._last else {MOTION: self._vae.encode(frames[-self._motion_frames :]).cpu()}
+        after: Carry = {}
+        if self._plan.hands_on(window):
+            after = {MOTION: self._vae.encode(frames[-self._motion_frames :]).cpu()}
         self._events.end_window(window)
         return Rendered(latents, frames, after)
 
@@ -164,7 +170,8 @@ class WanFamily(GuidedFamily):
         if self._audio is None:
             return
         projection = self._patch.model.audio_proj
-        heard = audio_context(projection, self._features, *window.audio, device=self._model.load_device)
+        device = self._model.load_device
+        heard = audio_context(projection, self._features, *window.audio, gates=self._gates, device=device)
         self._audio.heard = heard.to(self._dtype)
 
     def _set_conds(self, window: Window) -> None:

@@ -18,6 +18,7 @@ from torch import nn
 from ...audio.features import LAYERS as AUDIO_LAYERS
 from ...audio.features import WIDTH as AUDIO_WIDTH
 from ..plan.windows import VAE_STEP
+from .gate import Gate, gated
 
 AUDIO_WINDOW = 5
 #: Feature frames a later latent frame takes: 3 on the left, 2 in the middle, 3 on the right.
@@ -63,11 +64,11 @@ def frame_windows(features: torch.Tensor, start: int, end: int) -> torch.Tensor:
     Clamped at the start and at the end of the track; a window that reaches past the track sees it mirrored.
 
     Args:
-        features: ``[T, layers, width]``, one per pixel frame.
+        features: ``[T, ...]``, one per pixel frame.
         start, end: pixel frames ``[start, end)``.
 
     Returns:
-        ``[end - start, 5, layers, width]``
+        ``[end - start, 5, ...]``
     """
     if not 0 <= start < end:
         raise ValueError(f"[{start}, {end}) is no interval of frames")
@@ -120,7 +121,13 @@ def project(layers: Any, first: torch.Tensor, later: torch.Tensor) -> torch.Tens
 
 
 def audio_context(
-    layers: Any, features: Sequence[torch.Tensor], start: int, end: int, *, device: Any = None
+    layers: Any,
+    features: Sequence[torch.Tensor],
+    start: int,
+    end: int,
+    *,
+    gates: Sequence[Gate] = (),
+    device: Any = None,
 ) -> torch.Tensor:
     """Audio tokens of the latent frames that stand for pixel frames ``[start, end)``.
 
@@ -129,12 +136,19 @@ def audio_context(
     Args:
         layers: the projection.
         features: one ``[T, layers, width]`` per speaker.
+        gates: one per speaker, where some pauses are to be silence; nothing is copied but what is asked for.
         device: where to compute.
 
     Returns:
         ``[latent frames, speakers * tokens, out_width]``
     """
-    split = [split_windows(frame_windows(track, start, end).to(device)) for track in features]
+    windows = [frame_windows(track, start, end) for track in features]
+    if gates:
+        windows = [
+            gated(each, frame_windows(gate.heard, start, end), gate.silence)
+            for each, gate in zip(windows, gates, strict=True)
+        ]
+    split = [split_windows(each.to(device)) for each in windows]
     tokens = project(layers, torch.stack([first for first, _ in split]), torch.stack([later for _, later in split]))
     return tokens.transpose(0, 1).flatten(1, 2)
 

@@ -9,23 +9,26 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..errors import LongTalkError
 from .picture_canvas import FAINT, PAPER, TITLE, Canvas, Colour
-from .picture_layout import BASE_WIDTH, Bar, lay_out, ticks
+from .picture_layout import BASE_WIDTH, LEGEND_STEP, Bar, lay_out, ticks
 from .picture_prompts import draw_prompts
-from .picture_waves import LEFT_OUT, draw_waves
+from .picture_waves import LEFT_OUT, QUIET, draw_waves
 from .report import clock, count
 from .schedule import Resolved
+from .timing import Segment
 from .windows import Plan, Window
 
 NEW: Colour = (86, 180, 233)  # sky blue
 NEW_PALE: Colour = (176, 219, 245)  # every other group of windows in a long plan
 PINNED: Colour = (230, 159, 0)  # orange
 CUT: Colour = (213, 94, 0)  # vermillion
+HELD: Colour = (214, 214, 214)  # grey
 
 PICTURE_RATE_HZ = 8000
 """Of the waveforms: enough for a picture a few thousand pixels wide."""
@@ -43,6 +46,7 @@ def draw_plan(
     width: int = BASE_WIDTH,
     labels: Sequence[str] | None = None,
     prompts: Resolved | None = None,
+    quiet: Sequence[Sequence[Segment]] = (),
 ) -> np.ndarray:
     """Draw a plan over its speech.
 
@@ -54,6 +58,7 @@ def draw_plan(
         width: pixels, 400 to 8000; everything scales with it.
         labels: a name per speaker.
         prompts: a schedule laid over these windows; drawn as a strip between the time axis and the windows.
+        quiet: per waveform where the model hears silence; none by default.
 
     Returns:
         uint8 [H, W, 3], RGB. The same input gives the same picture.
@@ -65,16 +70,17 @@ def draw_plan(
     tracks = [np.asarray(waveform) for waveform in waveforms]
     names = list(labels) if labels is not None else _default_labels(len(tracks))
     _check(tracks, rate_hz, width, names)
-    canvas = Canvas(lay_out(plan, len(tracks), width, prompts=prompts is not None))
+    legend = _legend(plan, any(quiet))
+    canvas = Canvas(lay_out(plan, len(tracks), width, prompts=prompts is not None, legend_lines=len(legend)))
     _draw_title(canvas, plan)
     marks = ticks(canvas.layout, plan.fps)
-    draw_waves(canvas, plan, tracks, rate_hz, names, [x for x, _ in marks])
+    draw_waves(canvas, plan, tracks, rate_hz, names, [x for x, _ in marks], quiet)
     _draw_axis(canvas, marks)
     if prompts is not None:
         draw_prompts(canvas, plan, prompts)
     _draw_overview(canvas, plan)
     _draw_bars(canvas, plan)
-    _draw_legend(canvas, plan)
+    _draw_legend(canvas, legend)
     return canvas.finish()
 
 
@@ -83,6 +89,8 @@ def _draw_title(canvas: Canvas, plan: Plan) -> None:
     minutes, frames = divmod(plan.frames, 60 * plan.fps)
     length = f"{minutes} min {frames / plan.fps:.2f} s" if minutes else f"{frames / plan.fps:.2f} s"
     title = [count(plan.frames, "frame"), length, count(len(plan.windows), "window")]
+    if len(plan.shot_starts) > 1:
+        title.append(count(len(plan.shot_starts), "shot"))
     details = [
         f"mode {plan.mode.value}",
         f"window {plan.window_frames} frames",
@@ -124,12 +132,14 @@ def _draw_overview(canvas: Canvas, plan: Plan) -> None:
                 canvas.box(strip.x(begin), upper, strip.x(end), lower, colour)
         upper, lower = rows[windows[-1].index % 2]
         canvas.box(strip.x(plan.frames), upper, strip.x(plan.audio_frames), lower, CUT)
+        canvas.box(strip.x(plan.frames - plan.held_frames), upper, strip.x(plan.frames), lower, HELD)
     else:
         canvas.box(strip.left, top, strip.x(plan.frames), bottom, NEW)
         for begin, end in itertools.zip_longest(numbered[1::2], numbered[2::2]):
             right = strip.x(windows[end].output[0]) if end is not None else strip.x(plan.frames)
             canvas.box(strip.x(windows[begin].output[0]), top, right, bottom, NEW_PALE)
         canvas.box(strip.x(plan.frames), top, strip.x(plan.audio_frames), bottom, CUT)
+        canvas.box(strip.x(plan.frames - plan.held_frames), top, strip.x(plan.frames), bottom, HELD)
     for index in numbered:
         x = strip.x(windows[index].output[0])
         canvas.box(x, bottom, x + px(2), bottom + px(10), FAINT)
@@ -144,6 +154,7 @@ def _draw_bars(canvas: Canvas, plan: Plan) -> None:
     for bar in canvas.layout.bars:
         begin, start, stop, end = _columns(bar)
         canvas.box(start, bar.top, stop, bar.bottom, NEW)
+        canvas.box(stop, bar.top, min(bar.strip.x(bar.window.output[1]), bar.strip.right), bar.bottom, HELD)
         canvas.hatch(begin, bar.top, start, bar.bottom, PINNED)
         canvas.hatch(stop, bar.top, end, bar.bottom, CUT, crossed=True)
     _write_in_bars(canvas)
@@ -170,9 +181,9 @@ def _caption_enlarged(canvas: Canvas, plan: Plan) -> None:
 
 
 def _columns(bar: Bar) -> tuple[int, int, int, int]:
-    """Pixel columns where the bar's pinned, new and cut frames begin, and where the bar ends."""
+    """Pixel columns where the bar's pinned, new and cut frames begin, and where what is sampled ends."""
     (begin, end), (start, stop) = bar.window.audio, bar.window.output
-    return bar.strip.x(begin), bar.strip.x(start), bar.strip.x(stop), bar.strip.x(end)
+    return bar.strip.x(begin), bar.strip.x(start), bar.strip.x(stop - bar.window.held), bar.strip.x(end)
 
 
 def _write_in_bars(canvas: Canvas) -> None:
@@ -229,27 +240,46 @@ def _line_places(canvas: Canvas, bar: Bar, lines: int) -> list[float]:
     return [(bar.top + bar.bottom) / 2 + canvas.px(32) * (line - (lines - 1) / 2) for line in range(lines)]
 
 
-def _draw_legend(canvas: Canvas, plan: Plan) -> None:
-    top, px = canvas.layout.legend_top, canvas.px
-    x, side = px(24), px(28)
-    left_out = plan.requested_frames - plan.frames
+@dataclass(frozen=True)
+class _Entry:
+    """A line of the legend has several."""
 
-    def entry(words: str, colour: Colour, *, hatched: bool = True, crossed: bool = False) -> None:
-        nonlocal x
-        if hatched:
-            canvas.hatch(x, top, x + side, top + side, colour, crossed=crossed)
-        else:
-            canvas.box(x, top, x + side, top + side, colour)
-        canvas.text(x + side + px(10), top + side / 2, words, anchor="lm")
-        x += side + px(10) + round(canvas.text_width(words)) + px(40)
+    words: str
+    colour: Colour
+    hatched: bool = True
+    crossed: bool = False
 
-    entry("new frames", NEW, hatched=False)
-    if len(plan.windows) > 1:
-        entry(f"pinned: the last {plan.motion_frames} of the window before", PINNED)
+
+def _legend(plan: Plan, quiet: bool) -> list[list[_Entry]]:
+    """What the colours mean, line by line: the windows', then those of silence and a held end."""
+    first = [_Entry("new frames", NEW, hatched=False)]
+    if any(window.pinned for window in plan.windows):
+        first.append(_Entry(f"pinned: the last {plan.motion_frames} of the window before", PINNED))
     if plan.surplus_frames:
-        entry(f"cut: {count(plan.surplus_frames, 'frame')} past the end", CUT, crossed=True)
+        ends = "the end" if len(plan.shot_starts) == 1 else "the ends of shots"
+        first.append(_Entry(f"cut: {count(plan.surplus_frames, 'frame')} past {ends}", CUT, crossed=True))
+    left_out = plan.requested_frames - plan.frames
     if left_out:
-        entry(f"left out: {count(left_out, 'frame')} of the audio", LEFT_OUT)
+        first.append(_Entry(f"left out: {count(left_out, 'frame')} of the audio", LEFT_OUT))
+    second = [_Entry("the model hears silence", QUIET, hatched=False)] if quiet else []
+    if plan.held_frames:
+        held = f"held: the last frame stands still, {count(plan.held_frames, 'frame')}"
+        second.append(_Entry(held, HELD, hatched=False))
+    return [first, second] if second else [first]
+
+
+def _draw_legend(canvas: Canvas, lines: Sequence[Sequence[_Entry]]) -> None:
+    px = canvas.px
+    side = px(28)
+    for number, entries in enumerate(lines):
+        x, top = px(24), canvas.layout.legend_top + number * px(LEGEND_STEP)
+        for entry in entries:
+            if entry.hatched:
+                canvas.hatch(x, top, x + side, top + side, entry.colour, crossed=entry.crossed)
+            else:
+                canvas.box(x, top, x + side, top + side, entry.colour)
+            canvas.text(x + side + px(10), top + side / 2, entry.words, anchor="lm")
+            x += side + px(10) + round(canvas.text_width(entry.words)) + px(40)
 
 
 def _default_labels(speakers: int) -> list[str]:

@@ -16,6 +16,7 @@ BASE_WIDTH = 1600
 """Sizes are given in pixels at this width and scale with the picture."""
 
 _TICK_SECONDS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)
+LEGEND_STEP = 44
 _PROMPTS_HEIGHT = 56
 _BAR_HEIGHT = 72
 _BAR_GAP = 8
@@ -79,7 +80,9 @@ def scaled(size: float, width: int) -> int:
     return max(1, round(size * width / BASE_WIDTH))
 
 
-def lay_out(plan: Plan, speakers: int, width: int = BASE_WIDTH, *, prompts: bool = False) -> Layout:
+def lay_out(
+    plan: Plan, speakers: int, width: int = BASE_WIDTH, *, prompts: bool = False, legend_lines: int = 1
+) -> Layout:
     """Place the parts of the picture for a plan and a number of waveforms."""
     unit = width / BASE_WIDTH
     # aligned_down leaves audio out past its last window; the timeline shows it
@@ -101,9 +104,8 @@ def lay_out(plan: Plan, speakers: int, width: int = BASE_WIDTH, *, prompts: bool
         overview = (y, y + scaled(56, width))
         bars = tuple(_enlarged(plan, strip, y + scaled(168, width), unit))
         legend_top = max(bar.bottom for bar in bars) + scaled(82, width)
-    return Layout(
-        width, legend_top + scaled(52, width), strip, waves, axis_top, strip_of_prompts, bars, overview, legend_top
-    )
+    height = legend_top + scaled(52 + LEGEND_STEP * (legend_lines - 1), width)
+    return Layout(width, height, strip, waves, axis_top, strip_of_prompts, bars, overview, legend_top)
 
 
 def ticks(layout: Layout, fps: int) -> list[tuple[int, str]]:
@@ -132,7 +134,8 @@ def _staircase(windows: Sequence[Window], strip: Strip, top: int, unit: float) -
 def _enlarged(plan: Plan, strip: Strip, top: int, unit: float) -> Iterator[Bar]:
     """The first three and the last two windows at one scale, a gap between them."""
     first, last = plan.windows[:3], plan.windows[-2:]
-    first_end, last_start, last_end = first[-1].audio[1], last[0].start, last[-1].audio[1]
+    first_end, last_start = max(window.audio[1] for window in first), last[0].start
+    last_end = max(window.audio[1] for window in last) + min(plan.held_frames, plan.window_frames)
     columns = strip.right - strip.left
     gap = columns // 12
     middle = strip.left + round((columns - gap) * first_end / (first_end + last_end - last_start))

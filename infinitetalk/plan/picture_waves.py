@@ -7,12 +7,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .picture_canvas import Canvas, Colour
+from .picture_canvas import INK, Canvas, Colour
+from .timing import Segment
 from .windows import Plan
 
 GRID: Colour = (222, 222, 222)
 SEAM: Colour = (160, 160, 160)
 LEFT_OUT: Colour = (200, 200, 200)
+QUIET: Colour = (250, 236, 200)  # Okabe and Ito's orange, very pale
 SPEAKERS: tuple[Colour, ...] = ((0, 114, 178), (0, 158, 115), (204, 121, 167), (0, 0, 0))
 
 
@@ -23,16 +25,19 @@ def draw_waves(
     rate_hz: int,
     names: Sequence[str],
     ticks: Sequence[int],
+    quiet: Sequence[Sequence[Segment]] = (),
 ) -> None:
     """A row per speaker, over the seams of the video (in a long plan: the ticks) and the audio left out.
 
-    The extremes are drawn pale, the RMS in full colour: over an hour the extremes alone would be a solid block.
+    The extremes are drawn pale, the RMS in full colour: over an hour the extremes alone would be a solid block. Where a
+    shot begins the line is black.
 
     Args:
         canvas: what to draw on.
         plan, tracks, rate_hz: see :func:`~.picture.draw_plan`.
         names: one per track.
         ticks: columns of the time axis' ticks.
+        quiet: per track where the model hears silence.
     """
     layout, strip, px = canvas.layout, canvas.layout.strip, canvas.px
     columns = strip.right - strip.left
@@ -46,6 +51,9 @@ def draw_waves(
         guides, grey = list(ticks), GRID
     for speaker, ((top, bottom), found) in enumerate(zip(layout.waves, envelopes, strict=True)):
         canvas.hatch(strip.x(plan.frames), top, strip.x(plan.requested_frames), bottom, LEFT_OUT)
+        for pause in quiet[speaker] if quiet else ():
+            left, right = (strip.x(round(min(time * plan.fps, plan.frames))) for time in (pause.start_s, pause.end_s))
+            canvas.box(left, top, right, bottom, QUIET)
         for x in guides:
             canvas.box(x, top, x + px(2), bottom, grey)
         middle, half = (top + bottom) / 2, (bottom - top) / 2 - px(1)
@@ -58,6 +66,9 @@ def draw_waves(
         for under, over, shade in ((low, high, _pale(colour)), (np.maximum(low, -rms), np.minimum(high, rms), colour)):
             inked = (rows > middle - over - px(1)) & (rows < middle - under + px(1))
             canvas.pixels[top:bottom, columns_heard][inked] = shade
+        for index in plan.shot_starts[1:]:
+            x = strip.x(plan.windows[index].start)
+            canvas.box(x - px(1), top, x + px(3), bottom, INK)
         canvas.row_label(middle, names[speaker])
 
 

@@ -9,6 +9,7 @@ from .windows import FPS, Plan, PlanMode, Window
 
 _LINES_AT_EACH_END = 20
 """A plan of more than twice as many windows is shortened in the middle."""
+_SHOTS_LISTED = 12
 
 
 def plan_report(plan: Plan, beside: Sequence[str] = (), *, whole: bool = False) -> str:
@@ -42,7 +43,8 @@ def _totals(plan: Plan) -> Iterator[str]:
     yield f"{count(plan.frames, 'frame')}, {_seconds(plan.frames, plan.fps)} at {plan.fps} fps, in {windows}"
     yield f"Mode {plan.mode.value}: window {plan.window_frames} frames, {plan.shared} {plan.motion_frames} frames"
     yield f"Lengths: {_lengths(plan.windows)}"
-    overhead = 100 * (plan.sampled_frames - plan.frames) / plan.frames
+    come_out = plan.frames - plan.held_frames
+    overhead = 100 * (plan.sampled_frames - come_out) / come_out
     extra = f"{overhead:.1f} % more than come out: {pinned:,} pinned again, {plan.surplus_frames:,} cut"
     yield f"Sampled: {count(plan.sampled_frames, 'frame')}" + (f" ({extra})" if overhead else ", all of which come out")
     missing = plan.requested_frames - plan.frames
@@ -53,11 +55,30 @@ def _totals(plan: Plan) -> Iterator[str]:
         )
     elif plan.mode is PlanMode.ALIGNED_DOWN:
         yield "Left out: nothing, the audio fills its windows"
-    if plan.surplus_frames:
+    yield from _shots(plan)
+    if plan.surplus_frames and len(plan.shot_starts) == 1:
         yield (
             f"Surplus: the last window runs {count(plan.surplus_frames, 'frame')} "
             f"({_seconds(plan.surplus_frames, plan.fps)}) past the end; they are cut"
         )
+    if plan.held_frames:
+        yield (
+            f"Held: the last frame stands still for {count(plan.held_frames, 'frame')} "
+            f"({_seconds(plan.held_frames, plan.fps)}) to the end"
+        )
+
+
+def _shots(plan: Plan) -> Iterator[str]:
+    """Where the shots begin, and what is sampled past their ends; nothing for a video of one."""
+    starts = [plan.windows[index] for index in plan.shot_starts]
+    if len(starts) == 1:
+        return
+    begins = [f"{clock(window.start, plan.fps)} (window {window.index + 1:,})" for window in starts]
+    if len(begins) > _SHOTS_LISTED:
+        begins[_SHOTS_LISTED - 1 : -1] = ["..."]
+    yield f"Shots: {len(starts):,}, each from the reference image on, at {', '.join(begins)}"
+    if plan.surplus_frames:
+        yield f"Surplus: {count(plan.surplus_frames, 'frame')} past the ends of shots; they are cut"
 
 
 def _table(plan: Plan, beside: Sequence[str], whole: bool) -> Iterator[str]:

@@ -127,7 +127,7 @@ def parse_schedule(text: str) -> Schedule:
     return Schedule(tuple(entries), tuple(_filled(pieces)), tuple(sorted(notes, key=lambda note: note.line or 0)))
 
 
-def time_text(seconds: Fraction) -> str:
+def time_text(seconds: Fraction | float) -> str:
     """Seconds as m:ss.ff, or h:mm:ss.ff from an hour on, rounded to hundredths of a second."""
     hundredths = round(seconds * 100)
     minutes, rest = divmod(hundredths, 6000)

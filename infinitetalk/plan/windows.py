@@ -61,6 +61,10 @@ class Window:
     """Frames per latent after the first one."""
     taken_over: int = 0
     """The last of the pinned frames, which come out of this window and not of the one before."""
+    shot: int = 0
+    """Which shot it belongs to, from 0; nothing is carried over from one to the next."""
+    held: int = 0
+    """Frames for which its last one stands still behind it; they are not sampled."""
 
     @property
     def audio(self) -> tuple[int, int]:
@@ -70,7 +74,7 @@ class Window:
     @property
     def output(self) -> tuple[int, int]:
         """Frames [start, end) of the finished video that come from this window."""
-        return self.start + self.pinned - self.taken_over, self.start + self.length - self.cut
+        return self.start + self.pinned - self.taken_over, self.start + self.length - self.cut + self.held
 
     @property
     def latents(self) -> int:
@@ -84,7 +88,7 @@ class Window:
 
     @property
     def put_out(self) -> slice:
-        """Which of the ``length`` sampled frames come out of this window."""
+        """Which of the ``length`` sampled frames come out of this window; the last of them is ``held``."""
         return slice(self.pinned - self.taken_over, self.length - self.cut)
 
 
@@ -114,13 +118,36 @@ class Plan:
 
     @property
     def surplus_frames(self) -> int:
-        """Frames sampled past the end and cut."""
-        return self.windows[-1].cut
+        """Frames sampled past the end, or past the ends of shots, and cut."""
+        return sum(window.cut for window in self.windows if not self.hands_on(window))
+
+    @property
+    def held_frames(self) -> int:
+        """Frames at the end in which the last sampled one stands still."""
+        return self.windows[-1].held
 
     @property
     def audio_frames(self) -> int:
-        """End of the last window's audio interval: no window asks for a feature at or past it."""
-        return self.windows[-1].audio[1]
+        """End of the windows' audio intervals: no window asks for a feature at or past it."""
+        return max(window.audio[1] for window in self.windows)
+
+    @property
+    def carried_latents(self) -> int:
+        """How many latents a window is given of the one before, in this plan."""
+        return max(window.pinned_latents for window in self.windows)
+
+    @property
+    def shot_starts(self) -> tuple[int, ...]:
+        """Indices of the windows that begin a shot; the first is 0."""
+        return tuple(window.index for window in self.windows if self.is_fresh(window))
+
+    def is_fresh(self, window: Window) -> bool:
+        """Whether a window begins a shot: from the reference, whatever came before it."""
+        return window.index == 0 or self.windows[window.index - 1].shot != window.shot
+
+    def hands_on(self, window: Window) -> bool:
+        """Whether another window continues from this one."""
+        return window.index + 1 < len(self.windows) and not self.is_fresh(self.windows[window.index + 1])
 
     def window_at(self, frame: int) -> Window:
         """The window whose output holds this frame of the finished video.

@@ -1,8 +1,9 @@
 """Which finished windows of a run belong together.
 
-Windows made again with another seed lie beside the first ones, so what is on the disk is a tree: a chain for each way
-from the first window to one that nothing continues. A window's key is a digest of the run's name and of all seeds up to
-it, so the chains follow from the records' seeds; a record whose key does not is in none of them, whatever its name.
+Windows made again with another seed lie beside the first ones, so what is on the disk is a tree for each shot: a branch
+for each way from the shot's first window to one that nothing continues. A window's key is a digest of the run's name
+and of all seeds of its shot up to it, so the branches follow from the records' seeds; a record whose key does not is in
+none of them, whatever its name. A chain is a branch of each shot, one behind the other.
 
 Only the records are read here, not the large files they vouch for.
 """
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from .files import DamagedFileError
 from .run_folder import RunFolder
-from .window_record import FileSum, WindowRecord, chain_link
+from .window_record import FileSum, WindowRecord, chain_link, keys_shown, shot_link
 
 Chain = tuple[WindowRecord, ...]
 
@@ -28,21 +29,17 @@ class Windows:
 
     Attributes:
         chains: from the first window on, without gaps; the current one first, then from new to old.
-        damage: in words, the records that cannot be read or belong to no chain.
+        damage: in words, the records that cannot be read or whose keys do not follow.
+        records: every window that is not damaged once, in order; also those of a shot that no chain has come to.
     """
 
     chains: tuple[Chain, ...]
     damage: tuple[str, ...]
+    records: Chain = ()
 
     @property
     def current(self) -> Chain:
         return self.chains[0] if self.chains else ()
-
-    @property
-    def records(self) -> Chain:
-        """Every window of every chain once, in order."""
-        found = {(record.window, record.key): record for chain in self.chains for record in chain}
-        return tuple(found[place] for place in sorted(found))
 
 
 def current_chain(folder: RunFolder) -> list[WindowRecord]:
@@ -61,20 +58,15 @@ def read_windows(folder: RunFolder) -> Windows:
     """
     records, damage = _read_records(folder)
     links = _links(folder.name, records)
-    chained = {(link.record.window, link.record.key) for link in links.values()}
+    chained = {(link.record.window, link.record.key): link.record for link in links.values()}
     for record in records:
         if (record.window, record.key) not in chained:
             damage.append(f"window {record.window} ({record.key}): its key does not follow from the windows before it")
-    shown = shown_key(folder)
-    continued = {link.before for link in links.values()}
-    ends = [digest for digest in links if digest not in continued]
-    chains = [_chain(links, end) for end in ends]
-    chains.sort(key=lambda chain: (shown is not None and chain[-1].key == shown, *_age(folder, chain)), reverse=True)
-    return Windows(tuple(chains), tuple(damage))
+    return Windows(_chains(folder, links), tuple(damage), tuple(chained[place] for place in sorted(chained)))
 
 
 def shown_key(folder: RunFolder) -> str | None:
-    """The key of the last window of the whole video; None without one of the size that was noted."""
+    """What :func:`~.window_record.video_key` gave the whole video; None without one of the size that was noted."""
     try:
         require_file(folder.video_record_path)
         noted = folder.recorded_video()
@@ -126,18 +118,19 @@ def _read_records(folder: RunFolder) -> tuple[list[WindowRecord], list[str]]:
 @dataclass(frozen=True)
 class _Link:
     record: WindowRecord
-    before: str  # digest of the window before it, or the run's name
+    before: str  # digest of the window before it, or what stands for it at the beginning of a shot
 
 
 def _links(name: str, records: Sequence[WindowRecord]) -> dict[str, _Link]:
-    """Every window that continues from the first one, by its digest."""
+    """Every window that continues from one that begins a shot, and those, by their digests."""
     by_window = defaultdict(list)
     for record in records:
         by_window[record.window].append(record)
     links: dict[str, _Link] = {}
-    ends = [name]
-    window = 1
-    while ends and window in by_window:
+    ends: list[str] = []
+    for window in sorted(by_window):
+        # The windows of a shot follow one another; where one is missing those after it belong to nothing.
+        ends = [shot_link(name, window), *(end for end in ends if links[end].record.window == window - 1)]
         grown = {}
         for before in ends:
             for record in by_window[window]:
@@ -146,11 +139,32 @@ def _links(name: str, records: Sequence[WindowRecord]) -> dict[str, _Link]:
                     grown[digest] = _Link(record, before)
         links |= grown
         ends = list(grown)
-        window += 1
     return links
 
 
-def _chain(links: Mapping[str, _Link], end: str) -> Chain:
+def _chains(folder: RunFolder, links: Mapping[str, _Link]) -> tuple[Chain, ...]:
+    """From the first window on, without gaps: the current one first, then those with another branch, new before old."""
+    noted = shown_key(folder)
+    shown = keys_shown(noted) if noted else ()
+    continued = {link.before for link in links.values()}
+    shots: dict[int, list[Chain]] = {}
+    for end in links.keys() - continued:
+        branch = _branch(links, end)
+        shots.setdefault(branch[0].window, []).append(branch)
+    current: Chain = ()
+    others: list[Chain] = []
+    for first in sorted(shots):
+        if first != len(current) + 1:
+            break  # the shot before it is not finished
+        branches = sorted(
+            shots[first], key=lambda branch: (branch[-1].key in shown, *_age(folder, branch)), reverse=True
+        )
+        others += [(*current, *branch) for branch in branches[1:]]
+        current += branches[0]
+    return (current, *others) if current else ()
+
+
+def _branch(links: Mapping[str, _Link], end: str) -> Chain:
     records = []
     while end in links:
         records.append(links[end].record)

@@ -62,7 +62,7 @@ class Rendered:
     Attributes:
         latents: what was sampled, of any shape.
         frames: all frames, the pinned ones included, float 0..1 ``[window.length, H, W, 3]``.
-        carry: what the next window continues from; empty after the last.
+        carry: what the next window continues from; empty after the last of a shot.
     """
 
     latents: torch.Tensor
@@ -74,7 +74,7 @@ class Family(Protocol):
     """What differs between model families: how one window becomes frames."""
 
     def render(self, window: Window, carry: Carry) -> Rendered:
-        """Render a window that continues from ``carry``; empty in the first window."""
+        """Render a window that continues from ``carry``; empty in the first window of a shot."""
         ...
 
     def fall_back(self, fallbacks: Fallbacks) -> None:
@@ -145,6 +145,8 @@ def run_windows(
 ) -> None:
     """Render the windows of ``plan`` from ``start`` on, in order, and hand each to ``put``.
 
+    A window that begins a shot continues from nothing, as the first one does.
+
     Args:
         plan: the windows.
         family: renders one window.
@@ -166,6 +168,8 @@ def run_windows(
     windows = plan.windows[start.window : stop]
     for window in windows:
         check_interrupt()
+        if plan.is_fresh(window):
+            carry, last_frame = {}, None
         pinned = until if window is windows[-1] else None
         made, frames = _make(window, family, carry, last_frame, fallbacks, reference, pinned)
         check_interrupt()

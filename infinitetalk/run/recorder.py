@@ -93,13 +93,13 @@ class Recorder:
         window = made.window.index + 1
         key = self._keys[made.window.index]
         segment = self._folder.segment_path(window, key)
-        write_segment(segment, pixels, self._video, fps=self._fps)
+        write_segment(segment, pixels, self._video, fps=self._fps, held=made.window.held)
         carry = self._folder.write_carry(window, key, {**made.carry, LAST_FRAME: made.last_frame})
         record = WindowRecord(
             window=window,
             key=key,
             seed=self._seeds[made.window.index],
-            frames=len(pixels),
+            frames=len(pixels) + made.window.held,
             segment=FileSum.of(segment),
             carry=carry,
             render_s=made.render_s,

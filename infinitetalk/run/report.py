@@ -7,11 +7,11 @@ from collections.abc import Container, Sequence
 from ..plan.report import plan_report
 from ..plan.windows import Plan
 from .window_record import WindowRecord
-from .window_stats import WindowStats, jumps
+from .window_stats import WindowStats, begins_shot, jumps
 
 LEGEND = (
     "drift: colour distance to the reference image (CIE76; 2 is barely seen, 10 is another colour). "
-    "seam: change at the window's first frame over the change between its frames; 1 is seamless."
+    "seam: change at the window's first frame over the change between its frames; 1 is seamless, shot is a cut."
 )
 
 
@@ -47,6 +47,6 @@ def _text(record: WindowRecord, kept: bool) -> str:
     stats = WindowStats.from_json(record.stats)
     ratio = stats.seam_ratio
     marks = [*(["kept"] if kept else []), *marks_of(record, stats)]
-    seam = "-" if ratio is None else f"{ratio:.1f}"
+    seam = "shot" if begins_shot(record.window, stats) else "-" if ratio is None else f"{ratio:.1f}"
     line = f"{record.seed:>20}  {record.render_s:>6.1f} s  {stats.drift:>5.1f}  {seam:>5}"
     return f"{line}  {', '.join(marks)}".rstrip()

@@ -64,7 +64,8 @@ def _windows_of(plan: Plan, begin: Fraction, end: Fraction, entry: str) -> tuple
     if not begin < end <= length_s:
         raise _wrong(f"{entry!r}, where the video is {float(length_s):.2f} s")
     windows = plan.windows
-    if len(windows) > 1 and 2 * windows[-1].pinned_latents >= windows[0].latents:
+    goes_on = [(window, windows[window.index + 1]) for window in windows if plan.hands_on(window)]
+    if any(2 * after.pinned_latents >= window.latents for window, after in goes_on):
         raise LongTalkError(
             "retake",
             expected="an overlap of less than half the window",
@@ -72,8 +73,10 @@ def _windows_of(plan: Plan, begin: Fraction, end: Fraction, entry: str) -> tuple
             action="Use rerender_from, which makes the rest of the video again, or a shorter overlap for a new video",
         )
     first = max(i for i, window in enumerate(windows) if Fraction(window.start + window.pinned, plan.fps) <= begin)
-    # The first latent that is handed on is one frame to the window after and a whole step to the one before.
-    ends = [Fraction(window.start - (window.step - 1), plan.fps) for window in windows[1:]]
+    # The first latent that is handed on is one frame to the window after and a whole step to the one before. Nothing
+    # is handed on to another shot.
+    shared = [0 if plan.is_fresh(window) else window.step - 1 for window in windows]
+    ends = [Fraction(window.start - shared[window.index], plan.fps) for window in windows[1:]]
     last = next((i for i, stays in enumerate(ends) if i >= first and stays >= end), len(windows) - 1)
     return first + 1, last + 1
 

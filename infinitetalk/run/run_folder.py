@@ -10,8 +10,8 @@
         partial_12_of_97_windows.mp4        what a cancelled run had
 
 Every file appears under its name complete or not at all. File names are made here, never read from a file. The second
-half of a window's name, its key, depends on the run and on the seeds up to that window, so windows made again with
-another seed lie beside the first ones. Only JSON and safetensors are read, never pickle.
+half of a window's name, its key, depends on the run and on the seeds of its shot up to that window, so windows made
+again with another seed lie beside the first ones. Only JSON and safetensors are read, never pickle.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _OWNER_LIMIT_BYTES = 4096
 
 @dataclass(frozen=True)
 class Finished:
-    """The windows of a run that can be used as they are.
+    """The windows of a run, or of a shot, that can be used as they are.
 
     Attributes:
         records: the first ones, without a gap.
@@ -196,14 +196,21 @@ class RunFolder:
             raise DamagedFileError(f"the record of window {window} belongs to another window")
         return record
 
-    def finished(self, keys: Sequence[str]) -> Finished:
-        """The windows at the beginning that are whole, read and checked one by one."""
+    def finished(self, keys: Sequence[str], first: int = 1, last: int | None = None) -> Finished:
+        """The windows from ``first`` on that are whole, read and checked one by one.
+
+        Args:
+            keys: of all windows.
+            first, last: of a shot, counted from 1; all windows by default.
+        """
+        last = len(keys) if last is None else last
         records: list[WindowRecord] = []
-        for window, key in enumerate(keys, start=1):
+        for window in range(first, last + 1):
+            key = keys[window - 1]
             try:
                 records.append(self.read_record(window, key))
             except FileNotFoundError:
-                later = (self.record_path(number, keys[number - 1]) for number in range(window + 1, len(keys) + 1))
+                later = (self.record_path(number, keys[number - 1]) for number in range(window + 1, last + 1))
                 missing = any(path.exists() for path in later)
                 return Finished(tuple(records), f"the record of window {window} is missing" if missing else None)
             except DamagedFileError as damage:
@@ -220,10 +227,11 @@ class RunFolder:
             return ()
         return tuple(records)
 
-    def discard_from(self, window: int, keys: Sequence[str]) -> None:
-        """Take window ``window`` and those after it out of the run: what is made anew there may differ in a bit."""
+    def discard_from(self, window: int, keys: Sequence[str], last: int | None = None) -> None:
+        """Take window ``window`` and those after it, up to ``last``, out of the run: what is made anew there may differ
+        in a bit."""
         with disk_errors(self.path):
-            for number in range(window, len(keys) + 1):
+            for number in range(window, (len(keys) if last is None else last) + 1):
                 for path in (self.record_path, self.carry_path, self.segment_path):
                     path(number, keys[number - 1]).unlink(missing_ok=True)
 
@@ -285,12 +293,12 @@ class RunFolder:
         return True
 
     def record_video(self, video: WrittenVideo, key: str) -> None:
-        """Note that the joined video is complete; ``key`` is its last window's."""
+        """Note that the joined video is complete; ``key`` is that of :func:`~.window_record.video_key`."""
         content = {**asdict(video), "key": key, "sum": asdict(FileSum.of(video.path))}
         write_json(self.video_record_path, {name: item for name, item in content.items() if name != "path"})
 
     def finished_video(self, key: str) -> WrittenVideo | None:
-        """The joined video that ends with the window of this key; None when there is none or it is not as it was."""
+        """The joined video of this key; None when there is none or it is not as it was."""
         try:
             content = read_json(self.video_record_path)
             FileSum.from_json(content.pop("sum")).check(self.video_path)
@@ -304,7 +312,7 @@ class RunFolder:
             return None
 
     def recorded_video(self) -> tuple[str, FileSum] | None:
-        """The last window's key and the sum of the joined video, as noted; None when it was never joined.
+        """The key and the sum of the joined video, as noted; None when it was never joined.
 
         Raises:
             DamagedFileError: the note is damaged.

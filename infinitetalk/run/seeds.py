@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ..errors import LongTalkError
 from ..values import shown
@@ -14,7 +14,7 @@ _ENTRY = re.compile(r"([0-9]{1,7})\s*:\s*([0-9]{1,20})")
 
 
 def parse_rerender(text: str, windows: int) -> tuple[tuple[int, int], ...]:
-    """Read "40:7, 70:9": window 40 and those after it with seed 7, then 70 and on with seed 9.
+    """Read "40:7, 70:9": window 40 and those after it in its shot with seed 7, then 70 and on with seed 9.
 
     Args:
         text: pairs of a window (counted from 1) and a seed; empty for none.
@@ -53,11 +53,21 @@ def _wrong(windows: int, actual: str) -> LongTalkError:
     )
 
 
-def window_seeds(base: int, windows: int, rerender: Sequence[tuple[int, int]] = ()) -> tuple[int, ...]:
-    """The seed of each window: ``base`` plus its 0-based index, or the seed of the last pair that covers it plus it."""
+def window_seeds(
+    base: int, windows: int, rerender: Sequence[tuple[int, int]] = (), shots: Collection[int] = ()
+) -> tuple[int, ...]:
+    """The seed of each window: ``base`` plus its 0-based index, or the seed of the last pair that covers it plus it.
+
+    Args:
+        base: of the run.
+        windows: how many there are.
+        rerender: ``(window, seed)`` pairs; each covers the windows from its own to the end of its shot.
+        shots: indices of the windows that begin one.
+    """
     changes = dict(rerender)
     seeds = []
+    used = base
     for index in range(windows):
-        base = changes.get(index + 1, base)
-        seeds.append((base + index) % SEED_LIMIT)
+        used = changes.get(index + 1, base if index in shots else used)
+        seeds.append((used + index) % SEED_LIMIT)
     return tuple(seeds)

@@ -6,6 +6,7 @@ Every segment starts with a key frame and has the same stream header, whatever i
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def _chunk_to_bytes(chunk: torch.Tensor, first_frame: int) -> torch.Tensor:
     return values.clamp(0.0, 1.0).mul_(255.0).add_(0.5).to(torch.uint8)
 
 
-def write_segment(path: Path, frames: np.ndarray, video: VideoFormat, *, fps: int = 25) -> None:
+def write_segment(path: Path, frames: np.ndarray, video: VideoFormat, *, fps: int = 25, held: int = 0) -> None:
     """Encode a window's new frames into a file of their own, without sound.
 
     Args:
@@ -85,6 +86,7 @@ def write_segment(path: Path, frames: np.ndarray, video: VideoFormat, *, fps: in
         frames: uint8 RGB ``[F, H, W, 3]``, one or more.
         video: codec, quality and container.
         fps: frames per second, a whole number.
+        held: for so many frames more the last one stands still.
 
     Raises:
         LongTalkError: a codec this PyAV lacks, a size the codec cannot take, a full disk, a folder without permission.
@@ -96,15 +98,15 @@ def write_segment(path: Path, frames: np.ndarray, video: VideoFormat, *, fps: in
     with atomic(path) as part, open_output(part, video) as container:
         encoder = _open_encoder(container, video, width=width, height=height, fps=fps)
         written = 0
-        for image in frames:
+        for image in itertools.chain(frames, itertools.repeat(frames[-1], held)):
             packets = encoder.encode(image)
             container.mux(packets)
             written += len(packets)
         packets = encoder.flush()
         container.mux(packets)
         written += len(packets)
-        if written != count:
-            raise RuntimeError(f"{count} frames went into the encoder, {written} came out")
+        if written != count + held:
+            raise RuntimeError(f"{count + held} frames went into the encoder, {written} came out")
 
 
 def _open_encoder(container: Any, video: VideoFormat, *, width: int, height: int, fps: int) -> FrameEncoder:

@@ -31,6 +31,7 @@ class Soundtrack:
     Attributes:
         waveform: float ``[C, N]``, 1 to 8 channels. It is shared, not copied.
         sample_rate: samples per second.
+        fade_samples: over so many at its end it fades to silence.
 
     Raises:
         LongTalkError: empty, too many channels, NaN or infinite samples, no sensible rate.
@@ -38,6 +39,7 @@ class Soundtrack:
 
     waveform: np.ndarray
     sample_rate: int
+    fade_samples: int = 0
 
     def __post_init__(self) -> None:
         shape = tuple(np.shape(self.waveform))
@@ -93,6 +95,15 @@ class Soundtrack:
     def duration_s(self) -> float:
         return self.samples / self.sample_rate
 
+    def block(self, start: int, stop: int) -> np.ndarray:
+        """Samples ``[C, stop - start]`` as they are heard; a copy where they fade."""
+        block = self.waveform[:, start:stop]
+        if self.samples - stop >= self.fade_samples:
+            return block
+        left = np.arange(self.samples - start, self.samples - stop, -1)
+        faded: np.ndarray = block * np.minimum(left / self.fade_samples, 1.0).astype(block.dtype)
+        return faded
+
 
 class SoundEncoder:
     """One sound stream of an open container; feeds the encoder as far as the picture has come.
@@ -122,7 +133,7 @@ class SoundEncoder:
         end = min(sound.samples, -(-frames * sound.sample_rate // self._fps))
         while self._position < end:
             stop = min(end, self._position + _BLOCK_SAMPLES)
-            self._stream.write(sound.waveform[:, self._position : stop])
+            self._stream.write(sound.block(self._position, stop))
             self._position = stop
 
     def finish(self, frames: int) -> None:

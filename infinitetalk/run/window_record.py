@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ FRAMES_LIMIT = 1 << 31
 """Frames (years at 25 fps), or seconds of rendering, that nothing has."""
 
 _KEY_LENGTH = 8
+_JOINED = "."
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class WindowRecord:
 
     Attributes:
         window: counted from 1.
-        key: 8 hexadecimal digits, from the run and all seeds up to this window.
+        key: 8 hexadecimal digits, from the run and all seeds of its shot up to this window.
         seed: of this window's noise.
         frames: that it adds to the video.
         segment, carry: the two files.
@@ -122,15 +123,44 @@ def chain_link(before: str, seed: int, retake: int = 0) -> str:
     return hashlib.sha256(f"{before}:{seed}{f':retake {retake}' if retake else ''}".encode()).hexdigest()
 
 
-def window_keys(identity: str, seeds: Sequence[int], retaken: Mapping[int, int] | None = None) -> tuple[str, ...]:
-    """The key of each window: a digest of the run and of the seeds up to that window.
+def shot_link(name: str, window: int) -> str:
+    """What stands for the windows before one (from 1) that begins a shot: the run and the place, no seed."""
+    return name if window == 1 else f"{name}:shot {window}"
+
+
+def window_keys(
+    identity: str,
+    seeds: Sequence[int],
+    retaken: Mapping[int, int] | None = None,
+    shots: Collection[int] = (),
+) -> tuple[str, ...]:
+    """The key of each window: a digest of the run and of the seeds up to that window, from its shot's first on.
 
     Args:
+        shots: indices (from 0) of the windows that begin one.
         retaken: for each window (from 1) that is made again between windows that stay, the last one made with it.
     """
     keys = []
     chain = identity
     for window, seed in enumerate(seeds, start=1):
+        if window - 1 in shots:
+            chain = shot_link(identity, window)
         chain = chain_link(chain, seed, (retaken or {}).get(window, 0))
         keys.append(chain[:_KEY_LENGTH])
     return tuple(keys)
+
+
+def video_key(keys: Sequence[str], shots: Collection[int] = ()) -> str:
+    """What tells a run's videos apart: the key of the last window of each shot.
+
+    Args:
+        keys: of all windows.
+        shots: indices (from 0) of the windows that begin a shot.
+    """
+    ends = [index for index in range(1, len(keys)) if index in shots]
+    return _JOINED.join([*(keys[end - 1] for end in ends), keys[-1]])
+
+
+def keys_shown(noted: str) -> tuple[str, ...]:
+    """The keys that :func:`video_key` joined."""
+    return tuple(noted.split(_JOINED))

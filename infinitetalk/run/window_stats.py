@@ -34,7 +34,7 @@ class WindowStats:
         contrast: see :class:`~.checks.Look`.
         drift: colour difference between the window's mean colour and the reference's, CIE76 delta E
             (the Euclidean distance in L*a*b*; 2.3 is just noticeable).
-        boundary_change: mean ``|first new frame - last frame before|``, 0..1; None in the first window.
+        boundary_change: mean ``|first new frame - last frame before|``, 0..1; None in the first window of a shot.
         interior_change: typical mean change between neighbouring new frames, 0..1: the median over the window or over
             its first three changes, whichever is larger. None when there is one new frame.
     """
@@ -74,6 +74,11 @@ class WindowStats:
             if values[name] is None:
                 raise ValueError(f"window statistics: {name} must be a number, got None")
         return cls(**values)  # type: ignore[arg-type]  # None was refused where it may not be
+
+
+def begins_shot(window: int, stats: WindowStats) -> bool:
+    """Whether the picture before a window (from 1) was not looked at, because a shot begins with it."""
+    return window > 1 and stats.boundary_change is None
 
 
 def jumps(stats: WindowStats) -> bool:

@@ -15,11 +15,13 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import av
 import gguf_files
 import hostile_fields as fields
 import hostile_files as files
 import hostile_objects as objects
 import hostile_values as values
+import numpy as np
 import pytest
 import torch
 from comfy_runs import ltx_settings, make_speech, sampler_settings
@@ -41,6 +43,7 @@ LEAST = {
     "conditioning": 50,
     "saving": 15,
     "ltx": 60,
+    "silence": 25,
 }
 
 
@@ -107,6 +110,26 @@ def test_plan(nodes: ModuleType, ledger: Ledger, audio: Any, field: str) -> None
             f"{field} {each}",
             lambda: nodes.LongTalkPlan.execute(**{**good, field: each.value}),
             lambda output: output.result[0].ndim == 4 and output.result[2] >= 1 and output.result[3] >= 1,
+        ),
+    )
+
+
+@pytest.mark.parametrize("field", fields.SILENCE)
+def test_silence(nodes: ModuleType, ledger: Ledger, root: Path, field: str) -> None:
+    with av.open(str(root / "scripts" / "assets" / "speech.flac")) as container:
+        spoken = np.concatenate([frame.to_ndarray() for frame in container.decode(audio=0)], axis=1)[:, :48000]
+    audio = {"waveform": torch.from_numpy(spoken / 2**31)[None].float(), "sample_rate": 48000}
+    good = {"silence_gate": True, "pause_seconds": 0.6, "ending": "rest", "shots": 0.0, "audio": audio}
+    if field == "speakers":
+        del good["audio"]
+    try_each(
+        16,
+        fields.SILENCE[field],
+        lambda each: ledger.judge(
+            "silence",
+            f"{field} {each}",
+            lambda: nodes.LongTalkSilence.execute(**{**good, field: each.value}),
+            lambda output: output.result[0].duration_s > 0 and bool(output.result[1]),
         ),
     )
 

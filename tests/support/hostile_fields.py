@@ -16,6 +16,17 @@ PLAN: Field = {
     "plan_mode": values.WORDS,
     "speakers": values.ANYTHING,
     "schedule_text": values.either(values.WORDS, values.ANYTHING),
+    "timing": values.ANYTHING,
+}
+
+SILENCE: Field = {
+    "silence_gate": values.ANYTHING,
+    "pause_seconds": values.NUMBERS,
+    "ending": values.WORDS,
+    "shots": values.NUMBERS,
+    "audio": values.AUDIO,
+    "speakers": values.ANYTHING,
+    "threshold": values.NUMBERS,
 }
 
 SPEAKERS: Field = {
@@ -69,6 +80,7 @@ PICTURE: Field = {
     "rerender_from": values.RERENDER,
     "finished_runs": values.WORDS,
     "schedule": values.ANYTHING,
+    "timing": values.ANYTHING,
 }
 
 SAMPLER: Field = {
@@ -133,6 +145,7 @@ LTX: Field = {
     "attention": values.WORDS,
     "schedule": values.ANYTHING,
     "retake": values.either(values.WORDS, values.RERENDER, values.ANYTHING),
+    "timing": values.ANYTHING,
 }
 
 SAVING: Field = {

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from written_video import HEIGHT, WIDTH, smooth, tone
 
+from longtalk.infinitetalk.plan.shots import join_shots
 from longtalk.infinitetalk.plan.windows import FPS, Plan, plan_windows
 from longtalk.infinitetalk.run.checks import look_of, measure
 from longtalk.infinitetalk.run.formats import VideoFormat
@@ -17,7 +18,7 @@ from longtalk.infinitetalk.run.recorder import Recorder
 from longtalk.infinitetalk.run.run_folder import RunFolder
 from longtalk.infinitetalk.run.seeds import parse_rerender, window_seeds
 from longtalk.infinitetalk.run.soundtrack import write_sound
-from longtalk.infinitetalk.run.window_record import window_keys
+from longtalk.infinitetalk.run.window_record import video_key, window_keys
 
 NAME = "0123456789abcdef"
 PARTS = {"seed": "a", "model": "b"}
@@ -32,9 +33,9 @@ def made_window(
     window = plan.windows[index]
     start, end = window.output
     frames = smooth(end)[start:]
-    before = (smooth(start)[-1] * 255).to(torch.uint8) if start else None
+    before = None if plan.is_fresh(window) else (smooth(start)[-1] * 255).to(torch.uint8)
     stats = measure(frames, look_of(frames[:1]), before)
-    carry = {} if index == len(plan.windows) - 1 else {"motion": torch.full((1, 16, 3, 6, 8), float(index))}
+    carry = {"motion": torch.full((1, 16, 3, 6, 8), float(index))} if plan.hands_on(window) else {}
     last = (frames[-1] * 255 + 0.5).to(torch.uint8)
     return MadeWindow(window, last, carry, fallbacks, stats, 2.5), frames
 
@@ -45,6 +46,7 @@ def make_run(
     name: str = NAME,
     frames: int = 45,
     motion_frames: int = 9,
+    shots: Sequence[int] = (),
     windows: int | None = None,
     video: VideoFormat = VideoFormat(),  # noqa: B008 - frozen
     seed: int = 5,
@@ -54,34 +56,37 @@ def make_run(
 ) -> tuple[RunFolder, Plan, tuple[str, ...]]:
     """A run of 21-frame windows with the first ``windows`` made (all by default); its folder, plan and keys.
 
-    Where the run is there already, it goes on as a session does: windows that are there stay as they are.
+    ``shots``: the frames of each, instead of one shot of ``frames``. Where the run is there already, it goes on as a
+    session does: windows that are there stay as they are.
     """
-    plan = plan_windows(frames, 21, motion_frames)
+    plan = join_shots([plan_windows(count, 21, motion_frames) for count in shots or [frames]])
+    frames = plan.frames
     folder = RunFolder(root, name, video.suffix)
     folder.create()
-    seeds = window_seeds(seed, len(plan.windows), parse_rerender(rerender, len(plan.windows)))
-    keys = window_keys(name, seeds)
+    begins = plan.shot_starts
+    seeds = window_seeds(seed, len(plan.windows), parse_rerender(rerender, len(plan.windows)), begins)
+    keys = window_keys(name, seeds, shots=begins)
     write_sound(folder.sound_path, tone(frames / FPS), video, frames=frames, fps=FPS)
     about = {
         "created": "2026-11-21 08:00:00", "width": WIDTH, "height": HEIGHT, "codec": video.codec, "crf": video.crf,
         "fps": FPS, "frames": plan.frames, "seed": seed, "steps": 4, "ends": [w.output[1] for w in plan.windows],
     }  # fmt: skip
-    folder.write_manifest(PARTS, about)
+    folder.write_manifest(PARTS, {**about, "shots": [index + 1 for index in begins]} if shots else about)
     recorder = Recorder(folder, video, keys, seeds)
     for index in range(len(plan.windows) if windows is None else windows):
         if not folder.record_path(index + 1, keys[index]).exists():
             recorder.put(*made_window(plan, index, fallbacks))
     recorder.wait()
     if finish:
-        finish_run(folder, keys, video)
+        finish_run(folder, keys, video, begins)
     return folder, plan, keys
 
 
-def finish_run(folder: RunFolder, keys: Sequence[str], video: VideoFormat) -> WrittenVideo:
+def finish_run(folder: RunFolder, keys: Sequence[str], video: VideoFormat, shots: Sequence[int] = ()) -> WrittenVideo:
     """Join all windows and note it, as a session does."""
     segments = [folder.segment_path(number, key) for number, key in enumerate(keys, start=1)]
     written = join(folder.video_path, segments, folder.sound_path, video, fps=FPS)
-    folder.record_video(written, keys[-1])
+    folder.record_video(written, video_key(keys, shots))
     return written
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from longtalk.infinitetalk.errors import LongTalkError
+from longtalk.infinitetalk.plan.shots import join_shots
 from longtalk.infinitetalk.plan.windows import Plan, Window, plan_windows
 from longtalk.infinitetalk.run.checks import Look, look_of
 from longtalk.infinitetalk.run.loop import (
@@ -95,6 +97,27 @@ def test_every_frame_comes_out_once_and_in_order_from_wherever_it_starts(
     start = Start(first, before.carry, before.last_frame) if before else Start()
     again, rest = written_by(plan, Numbered(plan), start)
     assert again == list(range(plan.windows[first].output[0], plan.frames))
+    assert [made.stats for made in rest] == [made.stats for made in windows[first:]]
+
+
+@settings(max_examples=60, deadline=None)
+@given(lengths=st.lists(st.integers(1, 90), min_size=1, max_size=5), held=st.integers(0, 9), data=st.data())
+def test_a_shot_continues_from_nothing(lengths: list[int], held: int, data: st.DataObject) -> None:
+    """And what a run makes of it is the same from wherever it goes on."""
+    plan = join_shots([plan_windows(frames, 21, 9) for frames in lengths], sum(lengths) + held)
+
+    class Shots(Numbered):
+        def render(self, window: Window, carry: Mapping[str, torch.Tensor]) -> Rendered:
+            assert bool(carry) != plan.is_fresh(window)
+            return super().render(replace(window, index=int(not plan.is_fresh(window))), carry)
+
+    written, windows = written_by(plan, Shots(plan))
+    assert written == list(range(plan.frames - held))
+    assert [made.stats.boundary_change is None for made in windows] == [plan.is_fresh(w) for w in plan.windows]
+    first = data.draw(st.integers(1, len(plan.windows)))
+    before = windows[first - 1]
+    again, rest = written_by(plan, Shots(plan), Start(first, before.carry, before.last_frame))
+    assert again == written[len(written) - len(again) :]
     assert [made.stats for made in rest] == [made.stats for made in windows[first:]]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tracemalloc
 from itertools import pairwise
 
@@ -13,13 +14,15 @@ from PIL import Image, ImageDraw
 
 from longtalk.infinitetalk.errors import LongTalkError
 from longtalk.infinitetalk.plan import picture
-from longtalk.infinitetalk.plan.picture import CUT, NEW, NEW_PALE, PINNED, draw_plan
+from longtalk.infinitetalk.plan.picture import CUT, HELD, NEW, NEW_PALE, PINNED, draw_plan
 from longtalk.infinitetalk.plan.picture_canvas import BODY, INK, PAPER, Canvas, _font
 from longtalk.infinitetalk.plan.picture_layout import STAIRCASE_WINDOWS, Layout, lay_out
 from longtalk.infinitetalk.plan.picture_prompts import PROMPTS
-from longtalk.infinitetalk.plan.picture_waves import LEFT_OUT, SPEAKERS, envelope
+from longtalk.infinitetalk.plan.picture_waves import LEFT_OUT, QUIET, SPEAKERS, envelope
 from longtalk.infinitetalk.plan.schedule import resolve_schedule, windows_of
 from longtalk.infinitetalk.plan.schedule_text import parse_schedule
+from longtalk.infinitetalk.plan.shots import join_shots
+from longtalk.infinitetalk.plan.timing import Segment
 from longtalk.infinitetalk.plan.windows import Plan, PlanMode, plan_windows
 
 RATE = 16_000
@@ -45,6 +48,36 @@ def timeline(pixels: np.ndarray, layout: Layout) -> tuple[int, int]:
     line = np.flatnonzero((pixels[layout.axis_top] != PAPER).any(axis=1))
     assert (np.diff(line) == 1).all()
     return int(line[0]), len(line)
+
+
+# ---------------------------------------------------------------- silence, shots, a held end
+
+
+@pytest.mark.parametrize("frames", [500, 4500])
+def test_silence_shots_and_a_held_end(frames: int) -> None:
+    """A short plan and a long one: two shots, the second cut at a quarter; the last tenth stands still."""
+    made, cut = frames * 9 // 10, frames // 4
+    plan = join_shots([plan_windows(cut), plan_windows(made - cut)], frames)
+    pauses = [Segment(0.0, 1.0), Segment(made / 25, math.inf)]
+    pixels = draw_plan(plan, [hum(frames), 0 * hum(frames)], RATE, quiet=[pauses, []])
+    layout = lay_out(plan, 2, legend_lines=2)
+    assert pixels.shape[0] == layout.height
+    first, second = layout.waves
+    seen = columns_of(pixels, first, QUIET)
+    strip = layout.strip
+    inside = set(range(strip.left, strip.x(25))) | set(range(strip.x(made), strip.x(frames)))
+    assert set(seen) <= inside
+    assert len(seen) > 0.9 * len(inside)
+    assert columns_of(pixels, second, QUIET) == []
+    for rows in (first, second):
+        dark = (pixels[slice(*rows)] == INK).all(axis=2).all(axis=0)
+        assert np.flatnonzero(dark).tolist() == list(range(strip.x(cut) - 1, strip.x(cut) + 3))
+    bar = layout.bars[-1]
+    held = columns_of(pixels, (bar.top + 4, bar.bottom - 4), HELD)
+    assert held[0] == bar.strip.x(made)
+    assert held[-1] + 1 == min(bar.strip.x(frames), bar.strip.right) == strip.right
+    if layout.overview is not None:
+        assert columns_of(pixels, layout.overview, HELD) == list(range(strip.x(made), strip.x(frames)))
 
 
 # ---------------------------------------------------------------- what comes back

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from longtalk.infinitetalk.errors import LongTalkError
 from longtalk.infinitetalk.plan.ltx_windows import geometry, plan_ltx
+from longtalk.infinitetalk.plan.shots import join_shots
 from longtalk.infinitetalk.run.retakes import Retake, parse_retakes, retake_seeds
 from longtalk.infinitetalk.run.window_record import window_keys
 
@@ -61,6 +62,31 @@ def test_the_stretch_can_change(begin: int, length: int) -> None:
     if retake.first < retake.last:
         assert end > PLAN.windows[retake.last - 1].start - 7
         assert begin < PLAN.windows[retake.first].start + PLAN.windows[retake.first].pinned
+
+
+SHOTS = join_shots([PLAN, plan_ltx(25 * 25, geometry(19.88, 2, 25)), plan_ltx(100, geometry(19.88, 2, 25))])
+"""Four windows, two from 60 s on, one from 85 s on."""
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("0:59-1:00: 7", (Retake(4, 4, 7),)),  # nothing is handed on at the end of a shot
+        ("0:59-1:00.04: 7", (Retake(4, 5, 7),)),
+        ("1:00-1:17.64: 7", (Retake(5, 5, 7),)),
+        ("1:00-1:17.68: 7", (Retake(5, 6, 7),)),  # in what window 5 hands to window 6
+        ("1:20-1:26: 7", (Retake(6, 7, 7),)),
+    ],
+)
+def test_windows_of_a_stretch_in_shots(text: str, found: tuple[Retake, ...]) -> None:
+    assert parse_retakes(text, SHOTS) == found
+
+
+def test_shots_of_one_window_can_be_retaken_whatever_the_overlap() -> None:
+    long = geometry(4, 3, 25)
+    with pytest.raises(LongTalkError, match="less than half the window"):
+        parse_retakes("0:00-0:01: 7", plan_ltx(150, long))
+    assert parse_retakes("0:03-0:04: 7", join_shots([plan_ltx(75, long)] * 3)) == (Retake(2, 2, 7),)
 
 
 def test_seeds_and_keys() -> None:

@@ -151,6 +151,23 @@ def test_windows_made_again_lie_beside_the_first_ones(tmp_path: Path) -> None:
     assert [record.seed for record in folder.finished(second).records] == [5, 78, 79]
 
 
+def test_the_windows_of_a_shot(tmp_path: Path) -> None:
+    """Four windows in two shots: what one of them lacks is not missing in the other."""
+    folder, plan, keys = make_run(tmp_path, shots=(30, 30))
+    assert [window.shot for window in plan.windows] == [0, 0, 1, 1]
+    _, _, again = make_run(tmp_path, shots=(30, 30), rerender="1:77")
+    assert [a == b for a, b in zip(keys, again, strict=True)] == [False, False, True, True]
+    folder.record_path(1, keys[0]).unlink()
+    assert folder.finished(keys, 1, 2).damage == "the record of window 1 is missing"
+    found = folder.finished(keys, 3, 4)
+    assert ([record.window for record in found.records], found.damage) == ([3, 4], None)
+    folder.record_path(2, keys[1]).unlink()
+    assert folder.finished(keys, 1, 2).damage is None  # neither was made
+    folder.discard_from(3, keys, 3)
+    assert folder.finished(keys, 3, 4).damage == "the record of window 3 is missing"
+    assert [record.window for record in folder.finished(again, 1, 2).records] == [1, 2]
+
+
 def test_discarding_keeps_what_is_not_ours(tmp_path: Path) -> None:
     folder, _, keys = make_run(tmp_path, finish=True)
     make_run(tmp_path, rerender="2:77")

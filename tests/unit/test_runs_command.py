@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from made_runs import NAME, damage
+from made_runs import NAME, damage, make_run
 from run_commands import OTHER, Run, apply, call, held, make_talk, size, states
 
 from longtalk.infinitetalk.cli.main import main
@@ -116,6 +116,42 @@ def test_two_chains(runs: Run, finished: RunFolder) -> None:
     assert "\nrerender_from: 2:SEED\n" in runs("inspect", NAME, "--at", "1")[1], "3:7 lies in what is made again"
     assert json.loads(runs("inspect", NAME, "--json")[1])["rerender_from"] == [[3, 7]]
     assert runs("inspect", NAME, "--verify")[0] == 0
+
+
+def test_chains_of_shots(runs: Run, output: Path) -> None:
+    """Seven windows in three shots; the second one made again."""
+    root, name = output / "longtalk", "1" * 16
+    settings = {"name": name, "seed": 100, "shots": (30, 25, 35)}
+    folder, plan, first = make_run(root, **settings, finish=True)
+    assert [window.shot for window in plan.windows] == [0, 0, 1, 1, 2, 2, 2]
+    _, out, _ = runs("inspect", name)
+    assert [line.split()[-1] for line in out.splitlines() if line.strip().startswith(("1 ", "3 ", "5 "))] == [
+        "-", "shot", "shot"
+    ]  # fmt: skip
+    _, _, again = make_run(root, **settings, rerender="4:7")
+    chains = read_windows(folder).chains
+    assert [[record.key for record in chain] for chain in chains] == [list(first), list(again[:4])]
+    _, out, _ = runs("inspect", name)
+    assert "these windows are made with an empty rerender_from\n" in out
+    assert "also there: window 4 made with another seed; rerender_from: 4:7 gives them\n" in out
+    make_run(root, **settings, rerender="4:7", finish=True)
+    assert [record.key for record in current_chain(folder)] == list(again), "what the video shows"
+    assert json.loads(runs("inspect", name, "--json")[1])["rerender_from"] == [[4, 7]]
+    _, out, _ = runs("inspect", name, "--at", "0")
+    assert "\nrerender_from: 1:SEED, 4:7\n" in out, "4:7 is in another shot, and stays"
+    assert "; window 1 and those after it in its shot, up to 2, are made again.\n" in out
+    assert "\nrerender_from: 3:SEED\n" in runs("inspect", name, "--at", "1.2")[1]
+    _, out, _ = runs("inspect", name, "--at", "3.5")
+    assert "\nrerender_from: 4:7, 7:SEED\n" in out
+    assert "; window 7 and all after it are made again.\n" in out
+    assert runs("inspect", name, "--verify")[0] == 0
+    # A shot that lacks a window ends the chain; what is behind it still counts as whole.
+    for keys in (first, again):
+        folder.record_path(4, keys[3]).unlink()
+    folder.discard_video()
+    assert [record.window for record in current_chain(folder)] == [1, 2, 3]
+    assert [record.window for record in read_windows(folder).records] == [1, 2, 3, 5, 6, 7]
+    assert read_windows(folder).damage == ()
 
 
 def test_a_record_under_another_windows_name_is_in_no_chain(runs: Run, unfinished: RunFolder) -> None:

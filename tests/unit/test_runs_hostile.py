@@ -47,7 +47,9 @@ def every_command(output: Path, name: str) -> None:
 
 
 ABOUT = ("created", "width", "height", "codec", "crf", "fps", "frames", "seed", "steps", "ends")
-MANIFEST = st.dictionaries(st.sampled_from(["format", "parts", "sound.bytes", *(f"about.{n}" for n in ABOUT)]), HOSTILE)
+MANIFEST = st.dictionaries(
+    st.sampled_from(["format", "parts", "sound.bytes", *(f"about.{n}" for n in (*ABOUT, "shots"))]), HOSTILE
+)
 RECORD = st.dictionaries(
     st.sampled_from(
         [
@@ -186,6 +188,12 @@ def test_many_ends(unfinished: RunFolder) -> None:
     every_command(unfinished.path.parent.parent, OTHER)
     content["about"]["ends"] = "x" * 5_000_000
     unfinished.manifest_path.write_text(json.dumps(content))
+    assert states(unfinished.path.parent.parent)[OTHER] == "damaged manifest"
+
+
+@pytest.mark.parametrize("shots", [[], [2], [1, 1], [1, 3, 2], [1, 5], [1, True], [1, "2"], {"1": 2}, None, 7])
+def test_shots_that_are_none(unfinished: RunFolder, shots: object) -> None:
+    apply(unfinished.manifest_path, {"about.shots": shots})
     assert states(unfinished.path.parent.parent)[OTHER] == "damaged manifest"
 
 

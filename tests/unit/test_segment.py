@@ -12,7 +12,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from written_video import EXACT_RGB, HEIGHT, WIDTH, decoded, ffmpeg, noise, smooth, write_segments
+from written_video import EXACT_RGB, HEIGHT, WIDTH, decoded, ffmpeg, noise, raw_by_pyav, smooth, write_segments
 
 import longtalk
 from longtalk.infinitetalk.errors import LongTalkError
@@ -191,6 +191,18 @@ def test_the_same_frames_give_the_same_bytes(tmp_path: Path, codec: str) -> None
         found.add(written(tmp_path, pixels, codec).read_bytes())
         written(tmp_path, other, codec)  # leaves something else in the memory that is used again
     assert len(found) == 1
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize(("frames", "held"), [(30, 0), (30, 70), (1, 5)])
+def test_the_last_frame_stands_still(tmp_path: Path, codec: str, frames: int, held: int) -> None:
+    """The same file as of so many equal frames, which are never in memory."""
+    pixels = to_bytes(smooth(frames))
+    paths = [tmp_path / f"{name}{VideoFormat(codec).suffix}" for name in ("held", "all")]
+    write_segment(paths[0], pixels, VideoFormat(codec), held=held)
+    write_segment(paths[1], np.concatenate([pixels, np.repeat(pixels[-1:], held, axis=0)]), VideoFormat(codec))
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    assert len(raw_by_pyav(paths[0])) == frames + held
 
 
 @pytest.mark.parametrize("codec", CODECS)

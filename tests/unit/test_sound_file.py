@@ -202,6 +202,16 @@ def test_sound_shorter_or_longer_than_the_picture(
     assert likeness(heard[0], expected) > 0.99
 
 
+@pytest.mark.parametrize(("seconds", "fade"), [(1.111, 8000), (0.5, 8000), (1.0, 1), (0.3, 44100)])
+def test_a_sound_fades_at_its_end(tmp_path: Path, seconds: float, fade: int) -> None:
+    waveform = chirps(seconds, 44100, 2)
+    heard, _ = by_pyav(written(tmp_path, Soundtrack(waveform, 44100, fade), 28, "prores").path)
+    left = np.arange(waveform.shape[1], 0, -1)
+    expected = waveform * np.minimum(left / fade, 1.0)
+    assert np.abs(heard - expected).max() < 1e-6
+    assert abs(heard[:, -1]).max() <= 1.0 / fade
+
+
 @pytest.mark.parametrize("samples", [1, 7, 100])
 def test_a_sound_of_a_few_samples(tmp_path: Path, samples: int) -> None:
     path = written(tmp_path, Soundtrack(np.full((2, samples), 0.5, np.float32), 44100), 3).path
