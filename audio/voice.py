@@ -100,9 +100,13 @@ def leveled_speech(
         track: what is heard, as if its peak were half of full scale where it is below.
         threshold, check: see :func:`speech_segments`.
     """
-    peak = track.peak
-    gain = max(1.0, _PEAK / peak) if peak >= SILENCE_PEAK else 1.0
+    gain = leveling(track.peak)
     return speech_segments(track, threshold=threshold, min_speech_duration_ms=_WORD_MS, gain=gain, check=check)
+
+
+def leveling(peak: float) -> float:
+    """The factor that brings a quiet sound of this peak to half of full scale; silence stays."""
+    return max(1.0, _PEAK / peak) if peak >= SILENCE_PEAK else 1.0
 
 
 def _mono_blocks(sound: Track | Blocks) -> Iterator[np.ndarray]:

@@ -1,8 +1,9 @@
-"""Benchmarks. The first three have a limit that their exit code reports; the others want a GPU.
+"""Benchmarks. The first three have a limit that their exit code reports; those after findings want a GPU.
 
     python -m benchmarks.faults    is anything lost when the server is killed while it works?
     python -m benchmarks.memory    does memory stay flat over a long video?
     python -m benchmarks.loop      what does LongTalk itself cost per window?
+    python -m benchmarks.findings  does the report of a sound find what is wrong, and nothing else?
     python -m benchmarks.compare   how fast is it beside ComfyUI's own nodes and another pack, and how exact?
     python -m benchmarks.cards     does it run in the memory of a 24, 16 and 12 GB card, and how fast?
     python -m benchmarks.ltx       what does a window of LTX-2.3 take, in seconds and in GPU memory?

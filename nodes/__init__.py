@@ -10,6 +10,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from .attention import LongTalkAttention
 from .audio import LongTalkAudioPrepare
+from .audio_report import LongTalkAudioReport
 from .conditioning import FOLDER, LongTalkLoadConditioning, LongTalkSaveConditioning
 from .ltx import LongTalkLTXSampler
 from .ltx_loop import LongTalkKeyframes, LongTalkLoopController, LongTalkLoopPlan
@@ -61,6 +62,7 @@ NODES: list[type[io.ComfyNode]] = [
     LongTalkLatentPin,
     LongTalkAudioPrepare,
     LongTalkVocals,
+    LongTalkAudioReport,
     LongTalkSilence,
 ]
 

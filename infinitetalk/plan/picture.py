@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import LongTalkError
-from .picture_canvas import FAINT, PAPER, TITLE, Canvas, Colour
+from .picture_canvas import FAINT, PAPER, TITLE, Colour, PlanCanvas
 from .picture_layout import BASE_WIDTH, LEGEND_STEP, Bar, lay_out, ticks
 from .picture_prompts import draw_prompts
 from .picture_waves import LEFT_OUT, QUIET, draw_waves
@@ -71,11 +71,12 @@ def draw_plan(
     names = list(labels) if labels is not None else _default_labels(len(tracks))
     _check(tracks, rate_hz, width, names)
     legend = _legend(plan, any(quiet))
-    canvas = Canvas(lay_out(plan, len(tracks), width, prompts=prompts is not None, legend_lines=len(legend)))
+    canvas = PlanCanvas(lay_out(plan, len(tracks), width, prompts=prompts is not None, legend_lines=len(legend)))
     _draw_title(canvas, plan)
-    marks = ticks(canvas.layout, plan.fps)
+    strip = canvas.layout.strip
+    marks = ticks(strip, canvas.px(120), plan.fps)
     draw_waves(canvas, plan, tracks, rate_hz, names, [x for x, _ in marks], quiet)
-    _draw_axis(canvas, marks)
+    canvas.time_axis(strip.left, strip.right, canvas.layout.axis_top, marks)
     if prompts is not None:
         draw_prompts(canvas, plan, prompts)
     _draw_overview(canvas, plan)
@@ -84,7 +85,7 @@ def draw_plan(
     return canvas.finish()
 
 
-def _draw_title(canvas: Canvas, plan: Plan) -> None:
+def _draw_title(canvas: PlanCanvas, plan: Plan) -> None:
     px = canvas.px
     minutes, frames = divmod(plan.frames, 60 * plan.fps)
     length = f"{minutes} min {frames / plan.fps:.2f} s" if minutes else f"{frames / plan.fps:.2f} s"
@@ -101,16 +102,7 @@ def _draw_title(canvas: Canvas, plan: Plan) -> None:
     canvas.text(px(24), px(72), "   |   ".join(details), FAINT)
 
 
-def _draw_axis(canvas: Canvas, marks: Sequence[tuple[int, str]]) -> None:
-    strip, top, px = canvas.layout.strip, canvas.layout.axis_top, canvas.px
-    canvas.box(strip.left, top, strip.right, top + px(2), FAINT)
-    for x, text in marks:
-        canvas.box(x, top + px(2), x + px(2), top + px(10), FAINT)
-        canvas.text(x, top + px(14), text, FAINT, anchor="ma")
-    canvas.row_label(top + px(30), "time", FAINT)
-
-
-def _draw_overview(canvas: Canvas, plan: Plan) -> None:
+def _draw_overview(canvas: PlanCanvas, plan: Plan) -> None:
     """A long plan in one strip. Where single windows are too thin to see, groups of k in two shades."""
     layout, strip, px = canvas.layout, canvas.layout.strip, canvas.px
     if layout.overview is None:
@@ -147,7 +139,7 @@ def _draw_overview(canvas: Canvas, plan: Plan) -> None:
     canvas.row_label((top + bottom) / 2, "windows")
 
 
-def _draw_bars(canvas: Canvas, plan: Plan) -> None:
+def _draw_bars(canvas: PlanCanvas, plan: Plan) -> None:
     """Each window: pinned frames, new frames, cut frames; number and length inside."""
     if canvas.layout.overview is not None:
         _caption_enlarged(canvas, plan)
@@ -160,7 +152,7 @@ def _draw_bars(canvas: Canvas, plan: Plan) -> None:
     _write_in_bars(canvas)
 
 
-def _caption_enlarged(canvas: Canvas, plan: Plan) -> None:
+def _caption_enlarged(canvas: PlanCanvas, plan: Plan) -> None:
     """Which windows are enlarged, and the time at which the new frames of each begin."""
     layout, px, total = canvas.layout, canvas.px, len(plan.windows)
     top, bottom = layout.bars[0].top, max(bar.bottom for bar in layout.bars)
@@ -186,7 +178,7 @@ def _columns(bar: Bar) -> tuple[int, int, int, int]:
     return bar.strip.x(begin), bar.strip.x(start), bar.strip.x(stop - bar.window.held), bar.strip.x(end)
 
 
-def _write_in_bars(canvas: Canvas) -> None:
+def _write_in_bars(canvas: PlanCanvas) -> None:
     """Number and length in every bar, in the longest wording that fits all of them. Names the row too.
 
     Where none fits into the new frames, text lies over the pinned ones; where none fits the bars, there is none.
@@ -223,7 +215,7 @@ def _room(bar: Bar, whole: bool) -> int:
     return end - begin if whole or bar.window.cut else stop - start
 
 
-def _write_in_bar(canvas: Canvas, bar: Bar, text: Sequence[str], width: float) -> None:
+def _write_in_bar(canvas: PlanCanvas, bar: Bar, text: Sequence[str], width: float) -> None:
     """Lines in the middle of the new frames; where these are too narrow, of the bar, on a white plate."""
     begin, start, stop, end = _columns(bar)
     middle = (start + stop) / 2
@@ -235,7 +227,7 @@ def _write_in_bar(canvas: Canvas, bar: Bar, text: Sequence[str], width: float) -
         canvas.text(middle, y, words, anchor="mm")
 
 
-def _line_places(canvas: Canvas, bar: Bar, lines: int) -> list[float]:
+def _line_places(canvas: PlanCanvas, bar: Bar, lines: int) -> list[float]:
     """Middle of each line of text in a bar."""
     return [(bar.top + bar.bottom) / 2 + canvas.px(32) * (line - (lines - 1) / 2) for line in range(lines)]
 
@@ -268,7 +260,7 @@ def _legend(plan: Plan, quiet: bool) -> list[list[_Entry]]:
     return [first, second] if second else [first]
 
 
-def _draw_legend(canvas: Canvas, lines: Sequence[Sequence[_Entry]]) -> None:
+def _draw_legend(canvas: PlanCanvas, lines: Sequence[Sequence[_Entry]]) -> None:
     px = canvas.px
     side = px(28)
     for number, entries in enumerate(lines):

@@ -1,14 +1,15 @@
-"""A surface to draw the plan's picture on: boxes and hatching with numpy, text with Pillow."""
+"""A surface to draw pictures on, of a plan or of a sound: boxes and hatching with numpy, text with Pillow."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ..errors import LongTalkError
-from .picture_layout import Layout
+from .picture_layout import Layout, scaled
 
 Colour = tuple[int, int, int]
 
@@ -20,13 +21,21 @@ TITLE, BODY = 42, 28  # font sizes at width 1600
 
 
 class Canvas:
-    """Boxes and hatching go straight onto an array; texts are kept and laid over all of it at the end."""
+    """Boxes and hatching go straight onto an array; texts are kept and laid over all of it at the end.
 
-    def __init__(self, layout: Layout) -> None:
-        self.layout = layout
-        self.px = layout.px
-        self.pixels = np.full((layout.height, layout.width, 3), PAPER, np.uint8)
+    Args:
+        width, height: pixels.
+        margin: columns at the left that are kept for the rows' names.
+    """
+
+    def __init__(self, width: int, height: int, margin: int) -> None:
+        self.width, self.margin = width, margin
+        self.pixels = np.full((height, width, 3), PAPER, np.uint8)
         self._texts: list[tuple[tuple[float, float], str, int, Colour, str]] = []
+
+    def px(self, size: float) -> int:
+        """Pixels of a size given for a picture 1600 pixels wide; at least 1."""
+        return scaled(size, self.width)
 
     def box(self, left: int, top: int, right: int, bottom: int, colour: Colour) -> None:
         """Fill columns [left, right) of rows [top, bottom)."""
@@ -50,15 +59,28 @@ class Canvas:
 
     def row_label(self, y: float, text: str, colour: Colour = INK) -> None:
         """A name left of the timeline, shortened to fit there."""
-        left, room = self.px(24), self.layout.strip.left - self.px(36)
-        if self.text_width(text) > room:
-            while text and self.text_width(text + "...") > room:
-                text = text[:-1]
-            text += "..."
+        left = self.px(24)
+        text = self.shortened(text, self.margin - self.px(36))
         self.text(left, y, text, colour, anchor="lm")
 
-    def text_width(self, text: str) -> float:
-        return _font(self.px(BODY)).getlength(text)
+    def time_axis(self, left: int, right: int, top: int, marks: Sequence[tuple[int, str]]) -> None:
+        """A line with ticks below it: their columns and words."""
+        self.box(left, top, right, top + self.px(2), FAINT)
+        for x, text in marks:
+            self.box(x, top + self.px(2), x + self.px(2), top + self.px(10), FAINT)
+            self.text(x, top + self.px(14), text, FAINT, anchor="ma")
+        self.row_label(top + self.px(30), "time", FAINT)
+
+    def text_width(self, text: str, size: int = BODY) -> float:
+        return _font(self.px(size)).getlength(text)
+
+    def shortened(self, text: str, room: float, size: int = BODY) -> str:
+        """The text, or as much of its beginning as has room, and three dots."""
+        if self.text_width(text, size) <= room:
+            return text
+        while text and self.text_width(text + "...", size) > room:
+            text = text[:-1]
+        return text + "..."
 
     def finish(self) -> np.ndarray:
         """The picture as uint8 [H, W, 3]."""
@@ -67,6 +89,14 @@ class Canvas:
         for place, text, pixels, colour, anchor in self._texts:
             draw.text(place, text, font=_font(pixels), fill=colour, anchor=anchor)
         return np.array(image)
+
+
+class PlanCanvas(Canvas):
+    """One on which the parts of a plan's picture have their places."""
+
+    def __init__(self, layout: Layout) -> None:
+        super().__init__(layout.width, layout.height, layout.strip.left)
+        self.layout = layout
 
 
 @lru_cache(maxsize=16)

@@ -108,13 +108,12 @@ def lay_out(
     return Layout(width, height, strip, waves, axis_top, strip_of_prompts, bars, overview, legend_top)
 
 
-def ticks(layout: Layout, fps: int) -> list[tuple[int, str]]:
-    """Column and words of each tick of the time axis: the finest round step that keeps the words apart."""
-    strip = layout.strip
+def ticks(strip: Strip, apart: int, fps: int) -> list[tuple[int, str]]:
+    """Column and words of each tick of the time axis: the finest round step with which they are so far apart."""
     steps = itertools.chain(
         (1, 5), (fps * seconds for seconds in _TICK_SECONDS), (3600 * fps * 2**power for power in itertools.count(1))
     )
-    step = next(frames for frames in steps if frames * strip.columns_per_frame >= layout.px(120))
+    step = next(frames for frames in steps if frames * strip.columns_per_frame >= apart)
     times = ((frame, clock(frame, fps)) for frame in range(0, strip.end + 1, step))
     return [(strip.x(frame), time if step < fps else time.split(".")[0]) for frame, time in times]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 
 from ..errors import LongTalkError
-from .picture_canvas import INK, Canvas, Colour
+from .picture_canvas import INK, Canvas, Colour, PlanCanvas
 from .schedule import Resolved, Weights
 from .schedule_text import words_without_subject
 from .windows import Plan
@@ -26,7 +26,7 @@ _NARROWEST_TEXT = 4
 """Letters of a prompt that are worth drawing; with less room only the line's number is."""
 
 
-def draw_prompts(canvas: Canvas, plan: Plan, prompts: Resolved) -> None:
+def draw_prompts(canvas: PlanCanvas, plan: Plan, prompts: Resolved) -> None:
     """Draw the strip into the rows that the layout keeps for it.
 
     Raises:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .picture_canvas import INK, Canvas, Colour
+from .picture_canvas import INK, Canvas, Colour, PlanCanvas
 from .timing import Segment
 from .windows import Plan
 
@@ -19,7 +19,7 @@ SPEAKERS: tuple[Colour, ...] = ((0, 114, 178), (0, 158, 115), (204, 121, 167), (
 
 
 def draw_waves(
-    canvas: Canvas,
+    canvas: PlanCanvas,
     plan: Plan,
     tracks: Sequence[np.ndarray],
     rate_hz: int,
@@ -56,20 +56,34 @@ def draw_waves(
             canvas.box(left, top, right, bottom, QUIET)
         for x in guides:
             canvas.box(x, top, x + px(2), bottom, grey)
-        middle, half = (top + bottom) / 2, (bottom - top) / 2 - px(1)
-        rows = np.arange(top, bottom)[:, None] + 0.5
-        low, high, rms = found / peak * half
-        # where a column holds a sample or two, reach for its neighbour, so that the line does not break up
-        low[1:], high[1:] = np.minimum(low[1:], high[:-1]), np.maximum(high[1:], low[:-1])
-        columns_heard = slice(strip.left, strip.left + found.shape[1])
         colour = SPEAKERS[speaker % len(SPEAKERS)]
-        for under, over, shade in ((low, high, _pale(colour)), (np.maximum(low, -rms), np.minimum(high, rms), colour)):
-            inked = (rows > middle - over - px(1)) & (rows < middle - under + px(1))
-            canvas.pixels[top:bottom, columns_heard][inked] = shade
+        draw_envelope(canvas, (top, bottom), strip.left, found / peak, colour)
         for index in plan.shot_starts[1:]:
             x = strip.x(plan.windows[index].start)
             canvas.box(x - px(1), top, x + px(3), bottom, INK)
-        canvas.row_label(middle, names[speaker])
+        canvas.row_label((top + bottom) / 2, names[speaker])
+
+
+def draw_envelope(canvas: Canvas, rows: tuple[int, int], left: int, found: np.ndarray, colour: Colour) -> None:
+    """The extremes pale, the RMS in full colour.
+
+    Args:
+        canvas: what to draw on.
+        rows: [top, bottom).
+        left: the first column.
+        found: lowest sample, highest sample and RMS per column, [3, C], where 1 reaches the edge of the rows.
+        colour: of the RMS.
+    """
+    (top, bottom), px = rows, canvas.px
+    middle, half = (top + bottom) / 2, (bottom - top) / 2 - px(1)
+    row = np.arange(top, bottom)[:, None] + 0.5
+    low, high, rms = found * half
+    # where a column holds a sample or two, reach for its neighbour, so that the line does not break up
+    low[1:], high[1:] = np.minimum(low[1:], high[:-1]), np.maximum(high[1:], low[:-1])
+    columns = slice(left, left + found.shape[1])
+    for under, over, shade in ((low, high, _pale(colour)), (np.maximum(low, -rms), np.minimum(high, rms), colour)):
+        inked = (row > middle - over - px(1)) & (row < middle - under + px(1))
+        canvas.pixels[top:bottom, columns][inked] = shade
 
 
 def envelope(samples: np.ndarray, edges: np.ndarray) -> np.ndarray:

@@ -32,6 +32,11 @@ def clock(frames: int, fps: int = FPS) -> str:
     return f"{seconds // 60}:{seconds % 60:02d}.{rest * 100 // fps:02d}"
 
 
+def clock_s(time_s: float) -> str:
+    """Seconds as m:ss.ff, to the nearest hundredth."""
+    return clock(round(time_s * 100), 100)
+
+
 def count(number: int, noun: str) -> str:
     """A number with its noun: "1 window", "1,250 windows"."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -47,6 +47,7 @@ NODES = {
     "LongTalkLatentPin",
     "LongTalkAudioPrepare",
     "LongTalkVocals",
+    "LongTalkAudioReport",
     "LongTalkSilence",
 }
 

@@ -136,7 +136,7 @@ def test_report_at_24_fps() -> None:
 def test_ticks_lie_at_their_times(fps: int) -> None:
     plan = loop_plan(60 * RATE, RATE, geometry(20, 2, fps))
     layout = lay_out(plan, 1)
-    found = ticks(layout, fps)
+    found = ticks(layout.strip, layout.px(120), fps)
     assert [text for _, text in found[:3]] == ["0:00", "0:10", "0:20"]
     assert [x for x, _ in found] == [layout.strip.x(10 * place * fps) for place in range(7)]
 

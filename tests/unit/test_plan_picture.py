@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from longtalk.infinitetalk.errors import LongTalkError
-from longtalk.infinitetalk.plan import picture
 from longtalk.infinitetalk.plan.picture import CUT, HELD, NEW, NEW_PALE, PINNED, draw_plan
 from longtalk.infinitetalk.plan.picture_canvas import BODY, INK, PAPER, Canvas, _font
 from longtalk.infinitetalk.plan.picture_layout import STAIRCASE_WINDOWS, Layout, lay_out
@@ -329,7 +328,7 @@ def text_boxes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[float, 
             boxes.append((text, pen.textbbox(place, text, font=_font(size), anchor=anchor)))
         return finish(self)
 
-    monkeypatch.setattr(picture.Canvas, "finish", record)
+    monkeypatch.setattr(Canvas, "finish", record)
     return boxes
 
 
