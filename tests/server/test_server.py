@@ -137,7 +137,7 @@ def test_saved_workflows_keep_their_meaning(object_info: dict[str, Any], root: P
             assert set(names) <= set(now[group])
 
 
-@pytest.mark.parametrize("name", ["portrait", "portrait_16gb", "portrait_12gb", "ltx"])
+@pytest.mark.parametrize("name", ["portrait", "portrait_16gb", "portrait_12gb", "ltx", "sound"])
 def test_the_canvas_workflows_fit_the_nodes(object_info: dict[str, Any], root: Path, name: str) -> None:
     """Every node exists, links have matching types, and LongTalk's widgets hold values their inputs accept."""
     graph = json.loads((root / "workflows" / f"longtalk_{name}.json").read_text())
