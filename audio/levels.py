@@ -149,12 +149,12 @@ class Search:
             over_db = self.toned.true_peak_db + level.gain_db - (stages.ceiling_db or 0.0)
             highest = f"; the highest was {over_db:.1f} dB above" if level.ratio == 1 and over_db > 0 else ""
             notes.append(f"peaks held at {stages.ceiling_db:g} dB{highest}")
-        loudness, range_over, peak_over = self._missed(found)
+        loudness, range_over, _ = self._missed(found)
         if abs(loudness) > _TOLERANCE_LU:
             notes.append(f"the loudness misses its target by {-loudness:+.1f} LU: such peaks leave no more room")
         if range_over:
             notes.append(f"the loudness range stays at {found.range_lu:.1f} LU")
-        if peak_over:
+        if stages.ceiling_db is not None and found.true_peak_db > stages.ceiling_db:
             notes.append(f"the true peak stays at {found.true_peak_db:.1f} dB")
         return notes
 

@@ -31,6 +31,7 @@ from .sampler import LongTalkGuider, LongTalkSampler, LongTalkSamplerAdvanced
 from .schedule import LongTalkPromptSchedule
 from .silence import LongTalkSilence
 from .speech import LongTalkEncodeSpeech, LongTalkSpeakers
+from .vocals import LongTalkVocals
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ NODES: list[type[io.ComfyNode]] = [
     LongTalkLTXEncodeSound,
     LongTalkLatentPin,
     LongTalkAudioPrepare,
+    LongTalkVocals,
     LongTalkAudioReport,
     LongTalkSilence,
 ]

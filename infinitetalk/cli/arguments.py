@@ -6,10 +6,16 @@ import argparse
 import contextlib
 import os
 from collections.abc import Iterator
+from fractions import Fraction
+from math import ceil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import LongTalkError
 from ..run.files import atomic, disk_errors
+
+if TYPE_CHECKING:
+    from ..plan.windows import Plan
 
 
 def seconds(text: str) -> float:
@@ -26,6 +32,34 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def add_force(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="replace a file that is there")
+
+
+def add_windows(parser: argparse.ArgumentParser) -> None:
+    """The settings that decide the windows, of both families."""
+    wan = parser.add_argument_group("WAN with InfiniteTalk")
+    wan.add_argument("--window-frames", type=int, default=81, metavar="FRAMES", help="81 by default")
+    wan.add_argument("--motion-frames", type=int, default=9, metavar="FRAMES", help="9 by default")
+    wan.add_argument("--mode", default="exact", help="exact (default), aligned_down or aligned_up")
+    ltx = parser.add_argument_group("LTX-2.3")
+    ltx.add_argument("--ltx", action="store_true", help="plan for the LTX Sampler")
+    ltx.add_argument("--window-seconds", type=float, default=19.88, metavar="SECONDS", help="19.88 by default")
+    ltx.add_argument("--overlap-seconds", type=float, default=2.0, metavar="SECONDS", help="2 by default")
+    ltx.add_argument("--fps", type=int, default=25, help="25 by default")
+
+
+def windows(chosen: argparse.Namespace, duration_s: Fraction) -> Plan:
+    """The plan for a sound of this length.
+
+    Raises:
+        LongTalkError: settings that do not fit together.
+    """
+    from ..plan.ltx_windows import geometry, plan_ltx
+    from ..plan.windows import FPS, plan_windows
+
+    if not chosen.ltx:
+        return plan_windows(ceil(duration_s * FPS), chosen.window_frames, chosen.motion_frames, chosen.mode)
+    shape = geometry(chosen.window_seconds, chosen.overlap_seconds, chosen.fps)
+    return plan_ltx(ceil(duration_s * shape.fps), shape)
 
 
 @contextlib.contextmanager

@@ -15,10 +15,10 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from ..errors import LongTalkError
-from . import analyze, plan, prepare, runs
+from . import analyze, plan, prepare, runs, song
 from .terminal import complain
 
-COMMANDS = (plan, analyze, prepare, runs)
+COMMANDS = (plan, analyze, prepare, song, runs)
 """In the order in which the help shows them."""
 
 

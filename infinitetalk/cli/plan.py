@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from fractions import Fraction
-from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import LongTalkError
-from .arguments import add_force, add_json, check_new_file, new_file
+from .arguments import add_force, add_json, add_windows, check_new_file, new_file, windows
 from .terminal import Progress, say, say_json
 
 if TYPE_CHECKING:
@@ -32,15 +31,7 @@ def add_parser(commands: Any) -> None:
     speakers = parser.add_argument_group("several speakers")
     speakers.add_argument("--speakers", default="para", metavar="MODE", help="para (default): all start at 0; or add")
     speakers.add_argument("--starts", type=_numbers, metavar="SECONDS", help="silence before each, with commas: 0,2.5")
-    wan = parser.add_argument_group("WAN with InfiniteTalk")
-    wan.add_argument("--window-frames", type=int, default=81, metavar="FRAMES", help="81 by default")
-    wan.add_argument("--motion-frames", type=int, default=9, metavar="FRAMES", help="9 by default")
-    wan.add_argument("--mode", default="exact", help="exact (default), aligned_down or aligned_up")
-    ltx = parser.add_argument_group("LTX-2.3")
-    ltx.add_argument("--ltx", action="store_true", help="plan for the LTX Sampler")
-    ltx.add_argument("--window-seconds", type=float, default=19.88, metavar="SECONDS", help="19.88 by default")
-    ltx.add_argument("--overlap-seconds", type=float, default=2.0, metavar="SECONDS", help="2 by default")
-    ltx.add_argument("--fps", type=int, default=25, help="25 by default")
+    add_windows(parser)
     parser.add_argument("--schedule", type=Path, metavar="FILE", help="the text of a Prompt Schedule")
     parser.add_argument("--png", type=Path, metavar="FILE", help="draw the plan into a new file")
     add_force(parser)
@@ -73,7 +64,14 @@ def _plan(chosen: argparse.Namespace) -> int:
     lengths_s = [Fraction(speech.samples, speech.rate_hz) for speech in read]
     starts_s = timeline(checked_starts(chosen.starts, [speech.name for speech in read]), lengths_s, mode)
     duration_s = max(start_s + length_s for start_s, length_s in zip(starts_s, lengths_s, strict=True))
-    plan = _windows(chosen, duration_s)
+    if chosen.ltx and len(read) > 1:
+        raise LongTalkError(
+            "speech",
+            expected="one file with --ltx, which hears one sound",
+            actual=str(len(read)),
+            action="Mix the speakers into one file",
+        )
+    plan = windows(chosen, duration_s)
     prompts = _prompts(chosen.schedule, plan)
     if chosen.png is not None:
         _draw(chosen.png, plan, read, starts_s, prompts)
@@ -120,23 +118,6 @@ class _Speech:
             for block in blocks:
                 if picture:
                     self.wave.append(block[0])
-
-
-def _windows(chosen: argparse.Namespace, duration_s: Fraction) -> Plan:
-    from ..plan.ltx_windows import geometry, plan_ltx
-    from ..plan.windows import FPS, plan_windows
-
-    if not chosen.ltx:
-        return plan_windows(ceil(duration_s * FPS), chosen.window_frames, chosen.motion_frames, chosen.mode)
-    if len(chosen.speech) > 1:
-        raise LongTalkError(
-            "speech",
-            expected="one file with --ltx, which hears one sound",
-            actual=str(len(chosen.speech)),
-            action="Mix the speakers into one file",
-        )
-    shape = geometry(chosen.window_seconds, chosen.overlap_seconds, chosen.fps)
-    return plan_ltx(ceil(duration_s * shape.fps), shape)
 
 
 def _prompts(path: Path | None, plan: Plan) -> Resolved | None:

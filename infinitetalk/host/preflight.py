@@ -140,7 +140,7 @@ def forward_bytes(model: Any, frames: int, width: int, height: int, grid: Latent
     This is the minimum that comfy.sampler_helpers.estimate_memory asks for. Where ComfyUI counts with its formula for
     attention that stores scores, the figure is brought down to the other formula's, see above.
     """
-    needed = float(model.model.memory_required(grid.shape(frames, width, height)))
+    needed = float(model.model.memory_required(grid.sampled_shape(frames, width, height)))
     manager = comfy.model_management
     if not (manager.xformers_enabled() or manager.pytorch_attention_flash_attention()):
         needed *= _FUSED_MIB_PER_BYTE * manager.dtype_size(model.model.get_dtype_inference()) / _OTHER_MIB

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import shutil
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from comfy_runs import sampler_settings
+from comfy_runs import make_ltx_family, sampler_settings
 
 from longtalk.infinitetalk.errors import LongTalkError
 from longtalk.infinitetalk.plan import estimate
@@ -30,8 +31,8 @@ class Machine:
         self.gpu, self.total, self.free, self.disk = 24e9, 64e9, 64e9, 1e12
         self.asked: list[Path] = []
 
-    def get_total_memory(self, device: torch.device) -> float:
-        return self.gpu if device.type == "cuda" else self.total
+    def get_total_memory(self, dev: torch.device) -> float:
+        return self.gpu if dev.type == "cuda" else self.total
 
     def get_free_memory(self, device: torch.device, torch_free_too: bool = False) -> Any:
         return (self.free, 0.0) if torch_free_too else self.free
@@ -141,6 +142,34 @@ def test_gpu_memory_is_what_comfyui_asks_for_as_its_minimum(
         both, least = comfy.sampler_helpers.estimate_memory(model, [1, 16, 21, 60, 104], {})
         assert forward_bytes(model, 81, 832, 480) == pytest.approx(least)
         assert both == pytest.approx(2 * least)
+
+
+def test_gpu_memory_of_packed_latents_is_what_comfyui_asks_for_as_its_minimum(
+    machine: Machine, ltx: SimpleNamespace, portrait: torch.Tensor, make_audio: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import comfy.sampler_helpers
+
+    from longtalk.infinitetalk.host.preflight import forward_bytes
+
+    asked = []
+    ask = comfy.sampler_helpers.estimate_memory
+
+    def listen(model: Any, noise_shape: Any, conds: Any) -> Any:
+        asked.append((list(noise_shape), ask(model, noise_shape, conds)[1]))
+        return asked[-1][1], asked[-1][1]
+
+    family, plan = make_ltx_family(ltx, make_audio(33 / 25), portrait)
+    monkeypatch.setattr(comfy.sampler_helpers, "estimate_memory", listen)
+    with torch.inference_mode():
+        made = family.render(plan.windows[0], {})
+    (shape, least), *_ = asked
+    numbers = made.latents.numel()
+    assert shape == [1, 1, numbers + 128 * 33]  # the sound's: 8 channels of 16 bands, 25 a second
+    ours = forward_bytes(ltx.model, 33, 96, 64, estimate.LTX_GRID)
+    assert ours == pytest.approx(least * numbers / shape[2])
+    # The sound is left out, a fiftieth of the whole at 832x448.
+    pictures = math.prod(estimate.LTX_GRID.shape(497, 832, 448))
+    assert 0.01 < 128 * 497 / pictures < 0.03
 
 
 def test_the_figure_does_not_depend_on_comfyuis_guess_of_the_attention(

@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import demo_client
-from demo_server import ComfyServer, run_workflow, wait_until_up
+from canvas import as_prompt, info_of
+from demo_server import ComfyServer, run_workflow
 
 #: What stands in for each loader of the workflow, by its output: the tiny files are not in one checkpoint.
 TINY = {
@@ -23,39 +23,6 @@ TINY = {
 }
 #: The workflow's windows and size, made small: 1.8 s are 45 frames in windows of 33.
 SMALL = {"window_seconds": 1.32, "overlap_seconds": 0.36, "width": 96, "height": 64}
-
-
-def info_of(server: ComfyServer) -> dict[str, Any]:
-    async def fetch() -> Any:
-        async with aiohttp.ClientSession(server.url) as session:
-            await wait_until_up(server, session)
-            async with session.get("/object_info") as answer:
-                return await answer.json()
-
-    return asyncio.run(fetch())
-
-
-def as_prompt(graph: dict[str, Any], object_info: dict[str, Any]) -> dict[str, Any]:
-    """A saved canvas in API format, as the browser makes it: widget values go to the inputs by their order."""
-    links = {link[0]: [str(link[1]), link[2]] for link in graph["links"]}
-    prompt = {}
-    for node in graph["nodes"]:
-        if node["type"] == "MarkdownNote":
-            continue
-        info = object_info[node["type"]]
-        sockets = {entry["name"]: entry["link"] for entry in node["inputs"]}
-        inputs: dict[str, Any] = {name: links[link] for name, link in sockets.items() if link is not None}
-        values = iter(node["widgets_values"])
-        for group in ("required", "optional"):
-            for name in info["input_order"].get(group, []):
-                if name in sockets:
-                    continue
-                inputs[name] = next(values)
-                spec = info["input"][group][name]
-                if len(spec) > 1 and spec[1].get("control_after_generate"):
-                    assert next(values) == "fixed"
-        prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
-    return prompt
 
 
 def shrink(prompt: dict[str, Any]) -> dict[str, Any]:

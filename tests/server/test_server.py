@@ -46,6 +46,7 @@ NODES = {
     "LongTalkLTXEncodeSound",
     "LongTalkLatentPin",
     "LongTalkAudioPrepare",
+    "LongTalkVocals",
     "LongTalkAudioReport",
     "LongTalkSilence",
 }
@@ -136,7 +137,7 @@ def test_saved_workflows_keep_their_meaning(object_info: dict[str, Any], root: P
             assert set(names) <= set(now[group])
 
 
-@pytest.mark.parametrize("name", ["portrait", "portrait_16gb", "portrait_12gb", "ltx"])
+@pytest.mark.parametrize("name", ["portrait", "portrait_16gb", "portrait_12gb", "ltx", "sound"])
 def test_the_canvas_workflows_fit_the_nodes(object_info: dict[str, Any], root: Path, name: str) -> None:
     """Every node exists, links have matching types, and LongTalk's widgets hold values their inputs accept."""
     graph = json.loads((root / "workflows" / f"longtalk_{name}.json").read_text())
@@ -311,6 +312,26 @@ def test_errors_reach_the_user_as_written(server: ComfyServer, short_workflow: d
     assert data["exception_type"].endswith("LongTalkError")
     for word in ("audio_encoder", "wav2vec2-chinese-base", "nothing", "Load Audio Encoder"):
         assert word in data["exception_message"]
+
+
+def test_vocals_without_the_pack_say_what_to_install(server: ComfyServer) -> None:
+    prompt = {
+        "1": {"class_type": "LoadAudio", "inputs": {"audio": "short.wav"}},
+        "2": {
+            "class_type": "LongTalkVocals",
+            "inputs": {
+                "audio": ["1", 0],
+                "model_name": "MelBandRoformer_fp16.safetensors",
+                "model_finds": "voice",
+            },
+        },
+        "3": {"class_type": "PreviewAudio", "inputs": {"audio": ["2", 0]}},
+    }
+    events, _ = asyncio.run(events_of(server, prompt, None))
+    assert events[-1]["type"] == "execution_error"
+    message = events[-1]["data"]["exception_message"]
+    for word in ("ComfyUI-MelBandRoFormer", "MelBandRoFormerSampler", "ComfyUI Manager", "bypass"):
+        assert word in message
 
 
 def test_conditioning_is_saved_and_loaded(server: ComfyServer, base: Path) -> None:
