@@ -145,7 +145,7 @@ def _no_speech(analysis: Analysis) -> Iterator[Finding]:
             Kind.NO_SPEECH,
             Severity.ERROR,
             f"no speech in {analysis.duration_s:.2f} s",
-            "Check that this is the right sound; if it is singing under music, separate the vocals first",
+            "Check that this is the right sound; if it is singing under music, use Vocals (LongTalk) first",
         )
 
 
@@ -207,7 +207,7 @@ def _noise(analysis: Analysis) -> Iterator[Finding]:
             Severity.WARNING,
             f"speech is only {ratio_db:.0f} dB above what sounds in its pauses: noise, music or echo "
             f"({analysis.noise.speech_dbfs:.0f} and {analysis.noise.noise_dbfs:.0f} dBFS)",
-            "Separate the vocals and use those for the mouth; or reduce the noise, or record closer to the microphone",
+            "Use Vocals (LongTalk), and its voice for the mouth; or reduce the noise, or record closer to the microphone",
         )
 
 
