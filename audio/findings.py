@@ -207,7 +207,7 @@ def _noise(analysis: Analysis) -> Iterator[Finding]:
             Severity.WARNING,
             f"speech is only {ratio_db:.0f} dB above what sounds in its pauses: noise, music or echo "
             f"({analysis.noise.speech_dbfs:.0f} and {analysis.noise.noise_dbfs:.0f} dBFS)",
-            "Use Vocals (LongTalk), and its voice for the mouth; or reduce the noise, or record closer to the microphone",
+            "Use Vocals (LongTalk), and its voice for the mouth; or reduce the noise; or record closer",
         )
 
 
