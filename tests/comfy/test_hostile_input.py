@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -15,7 +16,6 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import av
 import gguf_files
 import hostile_fields as fields
 import hostile_files as files
@@ -28,6 +28,8 @@ from comfy_runs import ltx_settings, make_speech, sampler_settings
 from hostile_runs import Ledger, one_thread, peak_bytes, try_each
 from hypothesis import strategies as st
 from safetensors.torch import load, load_file
+
+from longtalk.audio.source import FileSource
 
 GROWTH_BYTES = 1 << 30
 LEAST_REFUSED = 300
@@ -116,9 +118,9 @@ def test_plan(nodes: ModuleType, ledger: Ledger, audio: Any, field: str) -> None
 
 @pytest.mark.parametrize("field", fields.SILENCE)
 def test_silence(nodes: ModuleType, ledger: Ledger, root: Path, field: str) -> None:
-    with av.open(str(root / "scripts" / "assets" / "speech.flac")) as container:
-        spoken = np.concatenate([frame.to_ndarray() for frame in container.decode(audio=0)], axis=1)[:, :48000]
-    audio = {"waveform": torch.from_numpy(spoken / 2**31)[None].float(), "sample_rate": 48000}
+    source = FileSource(root / "scripts" / "assets" / "speech.flac")
+    spoken = np.concatenate(list(itertools.islice(source.blocks(), 3)), axis=1)
+    audio = {"waveform": torch.from_numpy(spoken.copy())[None], "sample_rate": source.rate_hz}
     good = {"silence_gate": True, "pause_seconds": 0.6, "ending": "rest", "shots": 0.0, "audio": audio}
     if field == "speakers":
         del good["audio"]

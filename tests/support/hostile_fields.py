@@ -21,12 +21,12 @@ PLAN: Field = {
 
 SILENCE: Field = {
     "silence_gate": values.ANYTHING,
-    "pause_seconds": values.NUMBERS,
-    "ending": values.WORDS,
-    "shots": values.NUMBERS,
+    "pause_seconds": values.either(values.sent(0.4, 2, 60.5), values.NUMBERS),
+    "ending": values.either(values.sent("hold"), values.WORDS),
+    "shots": values.either(values.sent(0, 5.5, -8), values.NUMBERS),
     "audio": values.AUDIO,
     "speakers": values.ANYTHING,
-    "threshold": values.NUMBERS,
+    "threshold": values.either(values.sent(0.05, 0.95, 0.0), values.NUMBERS),
 }
 
 SPEAKERS: Field = {
