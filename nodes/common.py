@@ -54,6 +54,11 @@ def window_inputs() -> list[Any]:
     ]
 
 
+def share_input(name: str, default: float, tooltip: str, **options: Any) -> Any:
+    """A widget for a number from 0 to 1."""
+    return io.Float.Input(name, default=default, min=0.0, max=1.0, step=0.01, tooltip=tooltip, **options)
+
+
 def to_image(picture: np.ndarray) -> torch.Tensor:
     """uint8 ``[H, W, 3]`` as IMAGE ``[1, H, W, 3]``."""
     return torch.from_numpy(picture).float().div_(255)[None]
