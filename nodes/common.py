@@ -58,6 +58,11 @@ def window_inputs() -> list[Any]:
     ]
 
 
+def share_input(name: str, default: float, tooltip: str, **options: Any) -> Any:
+    """A widget for a number from 0 to 1."""
+    return io.Float.Input(name, default=default, min=0.0, max=1.0, step=0.01, tooltip=tooltip, **options)
+
+
 def timing_input() -> Any:
     """How a run treats silence, the ending and shots."""
     return TimingType.Input(

@@ -18,7 +18,7 @@ from ..infinitetalk.plan.shots import timed_plan
 from ..infinitetalk.run.formats import VideoFormat
 from ..infinitetalk.run.seeds import SEED_LIMIT
 from ..infinitetalk.values import check_choice, check_whole
-from .common import CATEGORY, timing_from, timing_input
+from .common import CATEGORY, share_input, timing_from, timing_input
 from .sampler import (
     ATTENTION_CHOICES,
     KEEP_CHOICES,
@@ -122,14 +122,7 @@ class LongTalkLTXSampler(io.ComfyNode):
                     default="linear_quadratic",
                     tooltip="linear_quadratic with 8 steps is the distilled model's own schedule.",
                 ),
-                io.Float.Input(
-                    "image_strength",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="How firmly the picture holds the first frame.",
-                ),
+                share_input("image_strength", 1.0, "How firmly the picture holds the first frame."),
                 io.Int.Input(
                     "img_compression",
                     default=18,
@@ -138,14 +131,7 @@ class LongTalkLTXSampler(io.ComfyNode):
                     tooltip="The picture goes through one frame of compressed video: too clean a picture freezes the "
                     "first frames. 0 leaves it as it is.",
                 ),
-                io.Float.Input(
-                    "adain",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="Draws each window's colours towards the first window's, against drift.",
-                ),
+                share_input("adain", 0.0, "Draws each window's colours towards the first window's, against drift."),
                 io.Float.Input(
                     "reanchor_seconds",
                     default=0.0,
@@ -175,15 +161,7 @@ class LongTalkLTXSampler(io.ComfyNode):
                     tooltip="Which picture when: a line for each, a time and the picture's number from 0, as in "
                     "'0:20.5: 1', or '0:20.5: 1, 0.6' with a strength of its own.",
                 ),
-                io.Float.Input(
-                    "keyframe_strength",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    optional=True,
-                    tooltip="Of keyframes and re-anchoring.",
-                ),
+                share_input("keyframe_strength", 1.0, "Of keyframes and re-anchoring.", optional=True),
                 io.Audio.Input(
                     "soundtrack",
                     optional=True,

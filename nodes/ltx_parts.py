@@ -15,7 +15,7 @@ from ..infinitetalk.plan.ltx_loop import ITERATION_MAX
 from ..infinitetalk.run.frames import FPS_MAX, TIME_MAX_S, frame_number, video_frame
 from ..infinitetalk.tensors import described
 from ..infinitetalk.values import check_number, check_whole
-from .common import CATEGORY, to_image
+from .common import CATEGORY, share_input, to_image
 from .ltx_loop import image_batch
 
 
@@ -114,14 +114,7 @@ class LongTalkLatentPin(io.ComfyNode):
                 ),
                 io.Latent.Input("given", tooltip="As many latents as are pinned, from Latent Context."),
                 latents_input(0, "pinned_latents of Loop Controller: 0 in the first window, which stays as it is."),
-                io.Float.Input(
-                    "strength",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="1 keeps them exactly; less lets the model change them.",
-                ),
+                share_input("strength", 1.0, "1 keeps them exactly; less lets the model change them."),
             ],
             outputs=[io.Latent.Output(display_name="latent")],
         )
@@ -144,14 +137,7 @@ class LongTalkConditioningBlend(io.ComfyNode):
             inputs=[
                 io.Conditioning.Input("first"),
                 io.Conditioning.Input("second"),
-                io.Float.Input(
-                    "weight",
-                    default=0.5,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="Share of the second: 0 is the first alone, 1 the second alone.",
-                ),
+                share_input("weight", 0.5, "Share of the second: 0 is the first alone, 1 the second alone."),
             ],
             outputs=[io.Conditioning.Output(display_name="conditioning")],
         )

@@ -91,21 +91,8 @@ def check_blend(parts: Sequence[Part], names: Sequence[str]) -> None:
 
 
 def _shapes(name: str, conditioning: Any) -> Iterator[tuple[int, ...]]:
-    """Of each entry the sizes that must agree: batch, width and those of the pooled output."""
-    entries = conditioning if isinstance(conditioning, (list, tuple)) else []
-    if not entries:
-        raise LongTalkError(
-            name, expected="CONDITIONING", actual=described(conditioning), action="Connect a text encoder"
-        )
-    for entry in entries:
-        text = entry[0] if isinstance(entry, (list, tuple)) and len(entry) == 2 else None
-        if not is_plain(text) or text.ndim != 3 or not text.is_floating_point() or not isinstance(entry[1], dict):
-            raise LongTalkError(
-                name,
-                expected="a text [1, tokens, width] and a dictionary",
-                actual=described(text if text is not None else entry),
-                action="Connect a text encoder",
-            )
+    """Of each entry's text the sizes that must agree: batch and width."""
+    for text, _ in _checked(conditioning, name):
         yield text.shape[0], text.shape[2]
 
 

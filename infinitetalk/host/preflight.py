@@ -98,7 +98,7 @@ def preflight(
         width, height: of the video, multiples of the grid's side.
         steps: denoising steps of each window.
         forwards: of the model per step, 1 to 3.
-        model: ModelPatcher of a checked WAN 2.1 image-to-video model.
+        model: ModelPatcher of a model that the family has checked.
         video: codec and quality.
         folder: where the run is written; need not exist.
         speakers: whose features are kept; several take longer than one.

@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
+"""Of a run's files. 2: a window's record says what it was made again with (``retake``)."""
 NAME_LENGTH = 16
 COUNT_LIMIT = 1 << 53
 """Bytes, frames or pixels that no video has."""
