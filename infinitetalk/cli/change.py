@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import LongTalkError
+from ..plan.report import count
 from ..run.chains import check_file
 from ..run.files import DamagedFileError, disk_errors
 from ..run.join import WrittenVideo, join
@@ -15,7 +16,6 @@ from ..run.run_folder import RunFolder
 from .arguments import check_new_file, new_file
 from .describe import sound_damage, video_damage
 from .overview import NOT_A_RUN, UNREADABLE, Overview
-from .terminal import count
 
 
 @dataclass(frozen=True)

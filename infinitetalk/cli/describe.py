@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..errors import LongTalkError
-from ..plan.report import clock
+from ..plan.report import clock, count
 from ..plan.windows import FPS
 from ..run.chains import Chain, check_file, require_file
 from ..run.files import DamagedFileError
@@ -19,7 +19,7 @@ from ..run.seeds import SEED_LIMIT
 from ..run.window_record import WindowRecord
 from ..run.window_stats import WindowStats, begins_shot
 from .overview import About, Overview
-from .terminal import count, megabytes, table
+from .terminal import megabytes, table
 
 _PLACEHOLDER = "SEED"
 _FLOAT_SLACK_FRAMES = 1e-6  # 4.6 s * 25 comes out a hair below frame 115

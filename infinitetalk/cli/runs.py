@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import LongTalkError
+from ..plan.report import count
 from . import change, describe
 from .arguments import add_force, add_json, seconds
 from .overview import NOT_A_RUN, UNREADABLE, Overview, overview, overviews
-from .terminal import complain, confirm, count, megabytes, say, say_json, table
+from .terminal import complain, confirm, megabytes, say, say_json, table
 
 _ROOT_NAME = "longtalk"
 

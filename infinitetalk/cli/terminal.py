@@ -100,11 +100,6 @@ def megabytes(size: int) -> str:
     return f"{size / 1e6:.1f} MB"
 
 
-def count(number: int, noun: str) -> str:
-    """ "1 run", "2 runs"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def confirm(question: str) -> bool:
     """Ask on the terminal; anything but yes is no.
 
