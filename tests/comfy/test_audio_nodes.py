@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 import torch
 
 from longtalk.infinitetalk.errors import LongTalkError
+from tests.support.bad_audio import BAD, sound
 
 
 @pytest.fixture(scope="module")
@@ -23,12 +23,6 @@ def prepare(comfy: ModuleType) -> Callable[..., tuple[Any, ...]]:
         return longtalk.nodes.LongTalkAudioPrepare.execute(audio, preset, start, end, **settings).result
 
     return run
-
-
-def sound(samples: int = 32000, rate: int = 16000, channels: int = 1, value: float = 0.3) -> dict[str, Any]:
-    time = torch.arange(samples) / rate
-    tones = [torch.sin(2 * torch.pi * (200 + 300 * channel) * time) for channel in range(channels)]
-    return {"waveform": value * torch.stack(tones)[None], "sample_rate": rate}
 
 
 def test_outputs(prepare: Callable[..., tuple[Any, ...]]) -> None:
@@ -66,28 +60,6 @@ def test_cancel(prepare: Callable[..., tuple[Any, ...]]) -> None:
     comfy.model_management.interrupt_current_processing(True)
     with pytest.raises(comfy.model_management.InterruptProcessingException):
         prepare(sound())
-
-
-def lazily_broken() -> Any:
-    class Video(dict[str, Any]):
-        def __getitem__(self, key: str) -> Any:
-            raise ValueError("no audio stream found")
-
-    return Video()
-
-
-BAD = {
-    "a video without sound": (None, ("nothing (a video without sound gives no audio)",)),
-    "a video that has no stream": (lazily_broken(), ("no audio stream found", "video without sound")),
-    "an empty track": (sound(0), ("an empty track",)),
-    "one sample": (sound(1), ("at least 0.04 s", "1 samples")),
-    "NaN": (sound(value=math.nan), ("finite samples", "32000 NaN", "0.000 s")),
-    "infinite": (sound(value=math.inf), ("finite samples",)),
-    "16-bit numbers as float": (sound(value=32767.0), ("a peak of 327",)),
-    "two clips": ({"waveform": torch.zeros(2, 1, 16000), "sample_rate": 16000}, ("a batch of 2",)),
-    "no rate": (sound() | {"sample_rate": 0}, ("sample rate of audio",)),
-    "a file name": ("speech.wav", ("type str",)),
-}
 
 
 @pytest.mark.parametrize("name", BAD)

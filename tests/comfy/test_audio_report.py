@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,6 +13,7 @@ import torch
 
 from longtalk.audio.source import FileSource
 from longtalk.infinitetalk.errors import LongTalkError
+from tests.support.bad_audio import BAD
 
 
 @pytest.fixture(scope="module")
@@ -73,22 +73,9 @@ def test_cancel_stops_it(node: Any, speech: dict[str, Any]) -> None:
         management.interrupt_current_processing(False)
 
 
-@pytest.mark.parametrize(
-    ("given", "words"),
-    [
-        (None, ["nothing (a video without sound gives no audio)"]),
-        ("speech.wav", ["a value of type str"]),
-        ({"waveform": tone()}, ["an AUDIO with a waveform and a sample rate"]),
-        (audio(torch.zeros(1, 1, 0)), ["an empty track"]),
-        (audio(torch.zeros(1, 1, 1)), ["at least 0.04 s", "1 samples"]),
-        (audio(tone().index_fill(2, torch.tensor([900]), math.nan)), ["NaN", "0.056 s"]),
-        (audio(tone().index_fill(2, torch.tensor([900]), math.inf)), ["infinite"]),
-        (audio(tone() * 32768), ["a peak of", "32768"]),
-        (audio(tone().repeat(2, 1, 1)), ["a batch of 2"]),
-        (audio(tone(), 0), ["sample rate"]),
-    ],
-)
-def test_bad_sounds_are_refused(node: Any, given: Any, words: list[str]) -> None:
+@pytest.mark.parametrize("name", BAD)
+def test_bad_sounds_are_refused(node: Any, name: str) -> None:
+    given, words = BAD[name]
     with pytest.raises(LongTalkError) as caught:
         node.execute(given)
     for word in words:
