@@ -9,9 +9,9 @@ from typing import Any
 import pyloudnorm
 import pytest
 import torch
+from bad_audio import BAD, sound
 
 from longtalk.infinitetalk.errors import LongTalkError
-from tests.support.bad_audio import BAD, sound
 
 
 @pytest.fixture(scope="module")

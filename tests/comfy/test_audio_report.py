@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from bad_audio import BAD
 
 from longtalk.audio.source import FileSource
 from longtalk.infinitetalk.errors import LongTalkError
-from tests.support.bad_audio import BAD
 
 
 @pytest.fixture(scope="module")
