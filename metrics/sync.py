@@ -1,0 +1,54 @@
+"""Whether mouths follow voices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+REACH = 6
+"""Frames a mouth is looked for to be early or late."""
+
+
+def correlation(mouth: torch.Tensor, voice: torch.Tensor, lag: int = 0) -> float:
+    """Pearson's r of ``mouth[t + lag]`` and ``voice[t]``; 0 where one of them does not change.
+
+    Args:
+        mouth, voice: one number per frame, ``[F]``; of different lengths, the first frames of both are compared.
+        lag: frames by which the mouth is taken to be late.
+    """
+    count = min(mouth.shape[0], voice.shape[0])
+    late, early = max(0, lag), max(0, -lag)
+    a = mouth[late : count - early].double()
+    b = voice[early : count - late].double()
+    a, b = a - a.mean(), b - b.mean()
+    size = float(a.norm() * b.norm())
+    return float(a @ b) / size if size > 1e-9 else 0.0
+
+
+@dataclass(frozen=True)
+class Sync:
+    """How a mouth follows a voice.
+
+    Attributes:
+        r: correlation at lag 0.
+        lag: frames by which the mouth is late where it follows best; below 0 it is early.
+        best: correlation there.
+    """
+
+    r: float
+    lag: int
+    best: float
+
+
+def follow(mouth: torch.Tensor, voice: torch.Tensor) -> Sync:
+    """Compare them at lags of up to :data:`REACH` frames."""
+    found = {lag: correlation(mouth, voice, lag) for lag in range(-REACH, REACH + 1)}
+    lag = max(found, key=lambda each: (found[each], -abs(each)))
+    return Sync(found[0], lag, found[lag])
+
+
+def who_follows(mouths: Sequence[torch.Tensor], voices: Sequence[torch.Tensor]) -> list[list[float]]:
+    """Correlation at lag 0 of every mouth with every voice: a row for each mouth."""
+    return [[correlation(mouth, voice) for voice in voices] for mouth in mouths]
