@@ -4,8 +4,9 @@ Run inside the project's environment::
 
     python scripts/tiny_models.py --comfyui /path/to/ComfyUI --out /path/to/models
 
-Nothing is trained, so whatever these models draw is noise. They exist to run the whole chain (loading, offloading,
-sampling, decoding, streaming) on a CPU in seconds. Those of WAN are here, those of LTX in scripts/tiny_ltx_models.py.
+They exist to run the whole chain (loading, offloading, sampling, decoding, streaming) on a CPU in seconds. Those of WAN
+are here and those of LTX in scripts/tiny_ltx_models.py; nothing in them is trained, so whatever they draw is noise. One
+more WAN model really talks: scripts/tiny_talker.py.
 """
 
 from __future__ import annotations
@@ -17,16 +18,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import tiny_ltx_models
+import tiny_networks
+import tiny_talker
 import torch
-from tiny_weights import SEED, fill, seeded, shapes_of, write, written_whole
+from tiny_weights import SEED, fill, seeded, shapes_of, write, write_q8
 
 #: Raise when the files change, so that caches made by an older version are written again.
-VERSION = 3
+VERSION = 4
 
-#: Hidden size: divisible by 128 (WAN's heads) and by 40 (the audio heads of every InfiniteTalk file).
-WIDTH = 640
 LAYERS = 2
-FFN = 1280
 AUDIO_INTERMEDIATE = 32
 VAE_WIDTH = 16
 
@@ -39,76 +39,31 @@ FILES = {
     "positive": "conditioning/longtalk_tiny_positive.safetensors",
     "negative": "conditioning/longtalk_tiny_negative.safetensors",
     **tiny_ltx_models.FILES,
+    **tiny_talker.FILES,
 }
 
 
 def wan_i2v() -> dict[str, torch.Tensor]:
-    import comfy.ldm.wan.model
-    import comfy.ops
-
     with torch.device("meta"):
-        net = comfy.ldm.wan.model.WanModel(
-            model_type="i2v",
-            in_dim=36,
-            dim=WIDTH,
-            ffn_dim=FFN,
-            num_heads=WIDTH // 128,
-            num_layers=LAYERS,
-            dtype=torch.float32,
-            operations=comfy.ops.disable_weight_init,
-        )
+        net = tiny_networks.wan_i2v(LAYERS)
     return fill("wan.", shapes_of(net))
 
 
 def wan_vae() -> dict[str, torch.Tensor]:
-    import comfy.ldm.wan.vae
-
     with torch.device("meta"):
-        net = comfy.ldm.wan.vae.WanVAE(
-            dim=VAE_WIDTH,
-            z_dim=16,
-            dim_mult=[1, 2, 4, 4],
-            num_res_blocks=2,
-            attn_scales=[],
-            temperal_downsample=[False, True, True],
-            image_channels=3,
-            conv_out_channels=3,
-            dropout=0.0,
-        )
+        net = tiny_networks.wan_vae(VAE_WIDTH)
     return fill("vae.", shapes_of(net))
 
 
 def infinitetalk() -> dict[str, torch.Tensor]:
-    import comfy.ops
-    from comfy_extras.nodes_model_patch import MultiTalkModelPatch
-
     with torch.device("meta"):
-        net = MultiTalkModelPatch(
-            in_dim=WIDTH,
-            intermediate_dim=AUDIO_INTERMEDIATE,
-            num_layers=LAYERS,
-            dtype=torch.float32,
-            operations=comfy.ops.disable_weight_init,
-        )
+        net = tiny_networks.infinitetalk(LAYERS, AUDIO_INTERMEDIATE)
     return fill("patch.", shapes_of(net))
 
 
 def wav2vec2_base() -> dict[str, torch.Tensor]:
-    import comfy.ops
-    from comfy.audio_encoders.wav2vec2 import Wav2Vec2Model
-
     with torch.device("meta"):
-        net = Wav2Vec2Model(
-            embed_dim=768,
-            num_heads=12,
-            num_layers=12,
-            conv_norm=False,
-            conv_bias=False,
-            do_normalize=False,
-            do_stable_layer_norm=False,
-            dtype=torch.float32,
-            operations=comfy.ops.disable_weight_init,
-        )
+        net = tiny_networks.wav2vec2_base()
     weights = fill("wav2vec2.", shapes_of(net), gain=1.4)
     # Half precision on disk, as the published encoder file: 190 MB instead of 380.
     return {name: tensor.half() for name, tensor in weights.items()}
@@ -121,21 +76,6 @@ def conditioning(name: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     text = seeded(f"text.{name}", (1, 512, 4096), 0.1).half()
     clip_vision = {"penultimate_hidden_states": seeded("clip_vision", (1, 257, 1280), 0.5).half()}
     return pack([[text, {"pooled_output": None}]], clip_vision)
-
-
-def write_q8(path: Path, tensors: dict[str, torch.Tensor]) -> None:
-    """As GGUF, matrices in Q8_0 (every row is a multiple of 32 values), vectors in fp32."""
-    import gguf
-
-    with written_whole(path) as part:
-        writer = gguf.GGUFWriter(part, "wan")
-        for name, tensor in tensors.items():
-            kind = gguf.GGMLQuantizationType.Q8_0 if tensor.ndim == 2 else gguf.GGMLQuantizationType.F32
-            writer.add_tensor(name, gguf.quantize(tensor.numpy(), kind), raw_dtype=kind)
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_tensors_to_file()
-        writer.close()
 
 
 def make_all(out: Path) -> None:
@@ -151,6 +91,7 @@ def make_all(out: Path) -> None:
     for key in ("positive", "negative"):
         write(out / FILES[key], *conditioning(key))
     tiny_ltx_models.make_all(out)
+    tiny_talker.make_all(out)
 
 
 def main() -> int:
@@ -172,7 +113,7 @@ def main() -> int:
     comfy.options.enable_args_parsing()
     make_all(args.out)
     stamp.write_text(json.dumps(wanted, indent=1))
-    print(f"wrote tiny models (untrained, seed {SEED}) to {args.out}")
+    print(f"wrote tiny models (seed {SEED}) to {args.out}")
     return 0
 
 

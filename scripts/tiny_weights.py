@@ -1,4 +1,4 @@
-"""Seeded weights and the files they go to, for scripts/tiny_models.py and scripts/tiny_ltx_models.py.
+"""Seeded weights and the files they go to, for the scripts beside this one whose names begin with tiny.
 
 Every tensor has its own generator, seeded by its name, so a file does not depend on the order in which a ComfyUI
 version lists its parameters; nor, byte for byte, on when it is written.
@@ -79,3 +79,18 @@ def _sort_metadata(path: str) -> None:
             raise ValueError(f"a header of {len(content)} bytes does not fit into its {size}")
         file.seek(8)
         file.write(content.ljust(size))
+
+
+def write_q8(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    """As GGUF, matrices in Q8_0 (every row is a multiple of 32 values), vectors in fp32."""
+    import gguf
+
+    with written_whole(path) as part:
+        writer = gguf.GGUFWriter(part, "wan")
+        for name, tensor in tensors.items():
+            kind = gguf.GGMLQuantizationType.Q8_0 if tensor.ndim == 2 else gguf.GGMLQuantizationType.F32
+            writer.add_tensor(name, gguf.quantize(tensor.numpy(), kind), raw_dtype=kind)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
