@@ -269,15 +269,16 @@ def _ensure_models(cache: Path, python: Path, comfyui: Path) -> Path:
     if folder.is_dir() and _read_json(marker) == _sizes(folder):
         return folder
     marker.unlink(missing_ok=True)
-    say("writing tiny model files, once (about 0.3 GB, untrained)")
+    say("writing tiny model files, once (about 0.7 GB)")
     run([python, script, "--comfyui", comfyui, "--out", folder], what="writing the tiny models")
     write_last(marker, _sizes(folder))
     return folder
 
 
 def models_key(scripts: Path) -> str:
-    """Names what the tiny models are made by: tiny_models.py and the modules beside it that it takes them from."""
-    hashes = [f"{path.name} {sha256_of(path)}" for path in sorted(scripts.glob("tiny_*.py"))]
+    """Names what the tiny models are made of: tiny_models.py, the modules beside it, and the trained weights."""
+    made_of = [*sorted(scripts.glob("tiny_*.py")), scripts / "assets" / "talker.safetensors"]
+    hashes = [f"{path.name} {sha256_of(path)}" for path in made_of]
     return hashlib.sha256("\n".join(hashes).encode()).hexdigest()[:16]
 
 

@@ -81,11 +81,22 @@ def test_environment_key_changes_with_everything_that_matters(scripts):
     assert hashlib.sha256(b"lock").hexdigest()[:16] in same
 
 
-@pytest.mark.parametrize("name", ["tiny_models.py", "tiny_ltx_models.py", "tiny_weights.py"])
-def test_tiny_models_are_made_again_when_a_module_that_makes_them_changes(scripts, tmp_path, name):
+MODELS_ARE_MADE_BY = (
+    "tiny_models.py",
+    "tiny_ltx_models.py",
+    "tiny_networks.py",
+    "tiny_talker.py",
+    "tiny_weights.py",
+    "assets/talker.safetensors",
+)
+
+
+@pytest.mark.parametrize("name", MODELS_ARE_MADE_BY)
+def test_tiny_models_are_made_again_when_what_makes_them_changes(scripts, tmp_path, name):
     key = scripts.environment.models_key
-    for path in (ROOT / "scripts").glob("*.py"):
-        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "assets").mkdir()
+    for path in [*(ROOT / "scripts").glob("*.py"), ROOT / "scripts" / "assets" / "talker.safetensors"]:
+        (tmp_path / path.relative_to(ROOT / "scripts")).write_bytes(path.read_bytes())
     before = key(tmp_path)
     assert before == key(ROOT / "scripts")
     with open(tmp_path / "demo_client.py", "a") as file:
