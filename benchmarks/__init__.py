@@ -1,4 +1,4 @@
-"""Benchmarks. The first three have a limit that their exit code reports; those after findings want a GPU.
+"""Benchmarks. The first three have a limit that their exit code reports; those after sync want a GPU.
 
     python -m benchmarks.faults    is anything lost when the server is killed while it works?
     python -m benchmarks.memory    does memory stay flat over a long video?

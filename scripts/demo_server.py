@@ -35,7 +35,7 @@ class ComfyServer:
     nothing is written to ComfyUI's own folder.
     """
 
-    def __init__(self, comfyui: Path, base: Path, log: Path, *, cpu: bool) -> None:
+    def __init__(self, comfyui: Path, base: Path, log: Path, *, cpu: bool, threads: int | None = None) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = log
@@ -43,6 +43,9 @@ class ComfyServer:
         self.command += ["--disable-all-custom-nodes", "--whitelist-custom-nodes", "LongTalk", "--disable-api-nodes"]
         self.command += ["--database-url", "sqlite:///:memory:", "--port", str(self.port), *(["--cpu"] if cpu else [])]
         self.base = base
+        self.environ = {**child_environ(), "PYTHONUNBUFFERED": "1"}
+        if threads is not None:
+            self.environ["OMP_NUM_THREADS"] = str(threads)
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> ComfyServer:
@@ -51,7 +54,7 @@ class ComfyServer:
             self.process = subprocess.Popen(
                 self.command,
                 cwd=self.base,
-                env={**child_environ(), "PYTHONUNBUFFERED": "1"},
+                env=self.environ,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""Make the demo's speech and portrait (scripts/assets). Needs espeak-ng on PATH; run it inside the clone's environment.
+"""Make the demo's speech and its faces (scripts/assets). Needs espeak-ng on PATH, and the clone's environment.
 
 The results are in the repository; this is how they came about: `.venv/bin/python scripts/make_assets.py`.
 """
@@ -12,7 +12,10 @@ from pathlib import Path
 
 import av
 import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFilter
+
+from longtalk.training import faces
 
 ASSETS = Path(__file__).resolve().parent / "assets"
 RATE_HZ = 48000
@@ -112,6 +115,30 @@ def portrait(path: Path) -> None:
     print(f"{path}: {SIZE[0]}x{SIZE[1]}, {path.stat().st_size / 1000:.0f} kB")
 
 
+def talking_face(path: Path) -> None:
+    """A face as the tiny model that talks knows them, in the portrait's colours."""
+
+    def colour(red: float, green: float, blue: float) -> torch.Tensor:
+        return torch.tensor([[red, green, blue]])
+
+    drawn = faces.Faces(
+        above=colour(0.85, 0.80, 0.70),
+        below=colour(0.80, 0.66, 0.55),
+        skin=torch.tensor([faces.SKIN]),
+        hair=colour(0.29, 0.18, 0.15),
+        shirt=colour(0.15, 0.43, 0.48),
+        iris=colour(0.27, 0.41, 0.33),
+        centre_x=torch.tensor([32.0]),
+        centre_y=torch.tensor([38.0]),
+        half_width=torch.tensor([18.5]),
+        half_height=torch.tensor([25.5]),
+        mouth=torch.tensor([9.0]),
+    )
+    pixels = faces.render(drawn, faces.at_rest(torch.zeros(1, 1)))[0, :, 0].permute(1, 2, 0)
+    Image.fromarray(((pixels + 1) * 127.5).round().clamp(0, 255).byte().numpy()).save(path, optimize=True)
+    print(f"{path}: {faces.TILE_WIDTH}x{faces.TILE_HEIGHT}, {path.stat().st_size / 1000:.0f} kB")
+
+
 def face(canvas: Canvas, x: float) -> None:
     """Head and shoulders around the axis `x`, from back to front."""
     # hair behind the head
@@ -174,3 +201,4 @@ if __name__ == "__main__":
     ASSETS.mkdir(exist_ok=True)
     speech(ASSETS / "speech.flac")
     portrait(ASSETS / "portrait.png")
+    talking_face(ASSETS / "face.png")

@@ -13,6 +13,9 @@ import pytest
 import torch
 from demo_server import ComfyServer
 
+#: Of a server. Threads that wait for each other are ten times slower on cores that do something else too, as they do
+#: while other tests run beside these.
+THREADS = 1
 #: The first seconds of the demo's speech, for tests that need only a few windows.
 SHORT = "short.wav"
 SHORT_S = 1.8
@@ -37,5 +40,6 @@ def base(tiny_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def server(comfyui_path: Path, base: Path) -> Iterator[ComfyServer]:
-    with ComfyServer(comfyui_path, base, base / "server.log", cpu=not torch.cuda.is_available()) as running:
+    cpu = not torch.cuda.is_available()
+    with ComfyServer(comfyui_path, base, base / "server.log", cpu=cpu, threads=THREADS) as running:
         yield running

@@ -203,7 +203,8 @@ def looping_base(tiny_models: Path, tmp_path_factory: pytest.TempPathFactory, ro
 
 @pytest.fixture(scope="module")
 def looping_server(comfyui_path: Path, looping_base: Path) -> Iterator[ComfyServer]:
-    server = ComfyServer(comfyui_path, looping_base, looping_base / "server.log", cpu=not torch.cuda.is_available())
+    cpu = not torch.cuda.is_available()
+    server = ComfyServer(comfyui_path, looping_base, looping_base / "server.log", cpu=cpu, threads=1)
     server.command.insert(server.command.index("LongTalk"), "loop_pack.py")
     with server:
         yield server
