@@ -54,22 +54,40 @@ def check_model(model: Any) -> None:
     Raises:
         LongTalkError
     """
-    expected = "a WAN 2.1 image-to-video model (wan2.1_i2v_480p_14B or wan2.1_i2v_720p_14B)"
-    action = "Load it with Load Diffusion Model (or a GGUF loader) and connect it to 'model'"
     inner = getattr(model, "model", None)
-    if not isinstance(inner, comfy.model_base.WAN21) or not isinstance(model, comfy.model_patcher.ModelPatcher):
-        actual = "nothing" if model is None else type(inner if inner is not None else model).__name__
-        raise LongTalkError("model", expected=expected, actual=actual, action=action)
-    channels = inner.diffusion_model.patch_embedding.weight.shape[1]
-    if channels != I2V_CHANNELS or type(inner) is not comfy.model_base.WAN21:
+    found = _other_model(model, inner)
+    if found is not None:
         raise LongTalkError(
             "model",
-            expected=expected,
-            actual=f"{type(inner).__name__} with {channels} input channels"
-            + (" (text-to-video)" if channels == LATENT_CHANNELS else ""),
-            action=action,
+            expected="a WAN 2.1 image-to-video model (wan2.1_i2v_480p_14B or wan2.1_i2v_720p_14B)",
+            actual=found,
+            action="Load it with Load Diffusion Model (or a GGUF loader) and connect it to 'model'",
         )
     check_no_context(model)
+
+
+def _other_model(model: Any, inner: Any) -> str | None:
+    """What a MODEL is, in the words of its users, if it is not WAN 2.1 image-to-video.
+
+    ComfyUI has one class for WAN 2.1 and for the 14B models of WAN 2.2. Those of 2.2 have no image embedding: their
+    picture comes through the latents alone, and InfiniteTalk's layers were never trained on them.
+    """
+    if model is None:
+        return "nothing"
+    if not isinstance(inner, comfy.model_base.WAN21) or not isinstance(model, comfy.model_patcher.ModelPatcher):
+        return type(inner if inner is not None else model).__name__
+    net = inner.diffusion_model
+    channels = net.patch_embedding.weight.shape[1]
+    if isinstance(inner, comfy.model_base.WAN22):
+        return "WAN 2.2 5B (wan2.2_ti2v_5B)"
+    if type(inner) is comfy.model_base.WAN21 and getattr(net, "img_emb", None) is None:
+        if channels == I2V_CHANNELS:
+            return "WAN 2.2 image-to-video 14B, the high or the low noise model (it has no image embedding)"
+        if channels == LATENT_CHANNELS:
+            return "WAN text-to-video (wan2.1_t2v, or wan2.2_t2v's high or low noise model)"
+    if channels != I2V_CHANNELS or type(inner) is not comfy.model_base.WAN21:
+        return f"{type(inner).__name__} with {channels} input channels"
+    return None
 
 
 def check_no_context(model: Any) -> None:
