@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import statistics
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
 import torch
@@ -30,6 +32,11 @@ def case_of(query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None) -
     return Case(name, dtype, query.shape[-1], bucket(query.shape[2]), bucket(key.shape[2]), mask is not None)
 
 
+def _is_captured(device: torch.device) -> bool:
+    """Whether the current call is being recorded as a CUDA graph, in which nothing can be timed or compared."""
+    return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
+
+
 class Chooser:
     """Computes attention with the best kernel for each case.
 
@@ -40,11 +47,19 @@ class Chooser:
     Args:
         backends: gives the candidates; called when the first measurement is due.
         store: where measurements are kept.
+        aside: gives a context in which memory may be taken and given back that is no part of the model's forward;
+            for a host that records what a forward allocates, to repeat exactly that.
     """
 
-    def __init__(self, backends: Callable[[], Sequence[Backend]], store: Callable[[], Store]) -> None:
+    def __init__(
+        self,
+        backends: Callable[[], Sequence[Backend]],
+        store: Callable[[], Store],
+        aside: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext,
+    ) -> None:
         self._find = backends
         self._open = store
+        self._aside = aside
         self._backends: dict[str, Backend] | None = None
         self._store: Store | None = None
         self._choices: dict[tuple[Case, Precision, str], list[Backend]] = {}
@@ -77,6 +92,8 @@ class Chooser:
         place = (case, precision, own.name if own is not None else "")
         choices = self._choices.get(place)
         if choices is None:
+            if _is_captured(query.device):
+                return None
             choices = self._choices[place] = self._choose(case, (query, key, value), mask, scale, precision, own)
         while choices:
             backend = choices[0]
@@ -103,12 +120,15 @@ class Chooser:
         scale: float | None,
     ) -> bool:
         """Whether a kernel that quantises is exact enough on these tensors; looked at in calls 1, 2, 4, 8, ..."""
+        if _is_captured(out.device):
+            return True
         calls = self._calls[place, backend.name] = self._calls.get((place, backend.name), 0) + 1
         if calls & (calls - 1):
             return True
         case, precision, _ = place
-        rows = sample_rows(parts[0].shape[2], out.device)
-        error = relative_error(out, reference_rows(*parts, mask, scale, rows), rows)
+        with self._aside():
+            rows = sample_rows(parts[0].shape[2], out.device)
+            error = relative_error(out, reference_rows(*parts, mask, scale, rows), rows)
         known = [replace(trial, error=error) if trial.name == backend.name else trial for trial in self.trials(case)]
         found = next((trial for trial in known if trial.name == backend.name), None)
         if found is None or found.allowed(precision):
@@ -151,7 +171,8 @@ class Chooser:
             trials = self._store.get(case) or []
             missing = [backend for name, backend in candidates.items() if name not in {trial.name for trial in trials}]
             if missing:
-                trials = [*trials, *measure(missing, *parts, mask, scale)]
+                with self._aside():
+                    trials = [*trials, *measure(missing, *parts, mask, scale)]
                 self._store.put(case, [trial for trial in trials if trial.refusal != NO_MEMORY])
                 log.info("%s", table(case, trials, precision))
         return [candidates[trial.name] for trial in ranked(trials, precision) if trial.name in candidates]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import comfy.ldm.modules.attention as core
 import comfy.model_patcher
+import comfy.model_prefetch
 import folder_paths
 import torch
 
@@ -36,10 +39,21 @@ def measurements_path() -> Path:
     return Path(folder_paths.get_user_directory()) / "longtalk" / "attention.json"
 
 
+def _aside() -> AbstractContextManager[object]:
+    """A context whose allocations ComfyUI does not take for the model's.
+
+    With dynamic VRAM on CUDA, ComfyUI from 0.34 on may record what a forward allocates and repeat exactly that
+    ("Comfy Compiler"). What a measurement allocates in its midst would become part of the pattern.
+    """
+    pause: Any = getattr(comfy.model_prefetch, "pause_malloc_graph", None)
+    aside: AbstractContextManager[object] = contextlib.nullcontext() if pause is None else pause(sync=True)
+    return aside
+
+
 @functools.cache
 def chooser() -> Chooser:
     """The one of this process."""
-    return Chooser(installed, lambda: Store(measurements_path(), software()))
+    return Chooser(installed, lambda: Store(measurements_path(), software()), _aside)
 
 
 class MeasuredAttention:

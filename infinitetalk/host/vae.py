@@ -65,7 +65,11 @@ class ClipVae:
         return frames.reshape(-1, *frames.shape[-3:])  # [1, F, H, W, 3] -> [F, H, W, 3]
 
     def _has_room(self, latents: torch.Tensor) -> bool:
-        """Whether the frames fit beside everything that ComfyUI plans to have on the GPU."""
+        """Whether the frames fit beside everything that ComfyUI plans to have on the GPU.
+
+        The VAE's patcher is asked, as ComfyUI's own decoding does: with dynamic VRAM it counts what can be evicted as
+        free, which model management does not.
+        """
         device = self._vae.device
         if comfy.model_management.is_device_cpu(device):
             return False
@@ -73,4 +77,4 @@ class ClipVae:
         frames = self._step * (count - 1) + 1
         frames_bytes = 4 * 3 * frames * math.prod((rows, columns)) * self._spatial**2
         needed = self._vae.memory_used_decode(latents.shape, self._vae.vae_dtype) + _FRAMES_HELD * frames_bytes
-        return bool(comfy.model_management.get_free_memory(device) > needed)
+        return bool(self._vae.patcher.get_free_memory(device) > needed)

@@ -265,3 +265,50 @@ def test_folded_products_in_the_sampler(small: dict[str, Any], monkeypatch: pyte
     ours, _ = sample(small, resume="start over")
     assert folded
     assert relative(ours, plain) < 1e-4
+
+
+def test_a_measurement_is_no_part_of_a_recorded_forward(
+    measuring: Path, small: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ComfyUI from 0.34 on may record what a forward allocates. A stand-in for its pause: no recording ran here."""
+    import comfy.model_prefetch
+
+    from longtalk.infinitetalk.attention import chooser
+    from longtalk.infinitetalk.host import attention
+
+    paused: list[str] = []
+    during: dict[str, list[bool]] = {"kernel": [], "comparison": []}
+
+    class Pause:
+        def __init__(self, sync: bool = False) -> None:
+            assert sync, "the pause waits for the GPU"
+
+        def __enter__(self) -> None:
+            assert not paused
+            paused.append("paused")
+
+        def __exit__(self, *error: Any) -> None:
+            paused.pop()
+
+    def watch(backend: Backend) -> Backend:
+        def run(*arguments: Any) -> torch.Tensor:
+            during["kernel"].append(bool(paused))
+            return backend.run(*arguments)
+
+        return Backend(backend.name, run, backend.masks)
+
+    def compare(*arguments: Any) -> torch.Tensor:
+        during["comparison"].append(bool(paused))
+        return reference(*arguments)
+
+    reference = chooser.reference_rows
+    monkeypatch.setattr(comfy.model_prefetch, "pause_malloc_graph", Pause, raising=False)
+    monkeypatch.setattr(attention, "installed", lambda: [watch(backend) for backend in PYTORCH])
+    monkeypatch.setattr(chooser, "reference_rows", compare)
+    _, report = sample(small, attention="exact")
+    assert "attention: cpu" in report
+    cases = report.count("attention: cpu")
+    assert len(during["comparison"]) > cases, "measured, and looked at again"
+    assert all(during["comparison"])
+    assert during["kernel"].count(False) > during["kernel"].count(True) > 0, "the forwards' own calls are recorded"
+    assert not paused

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from comfy_runs import sampler_settings
 
 ON_GPU, ON_CPU = torch.device("cpu", 0), torch.device("cpu")
 
@@ -90,3 +92,29 @@ def test_short_memory_means_tiles_and_frames_on_the_cpu(watched: SimpleNamespace
             frames = watched.clip.decode(latents)
         assert frames.shape == (9, 64, 96, 3)
     assert {asked for asked in watched.asked if asked[0] == "decode_tiled"} == {("decode_tiled", ON_CPU)}
+
+
+@pytest.mark.parametrize(("evictable", "where"), [(2**40, ON_GPU), (0, ON_CPU)])
+def test_what_can_be_evicted_is_room(
+    watched: SimpleNamespace,
+    parts: SimpleNamespace,
+    portrait: torch.Tensor,
+    make_audio: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    evictable: int,
+    where: torch.device,
+) -> None:
+    """Dynamic VRAM fills a GPU with weights that can go; the patcher knows of them, model management does not.
+
+    The patcher's method is a stand-in: no GPU with dynamic VRAM ran here.
+    """
+    import longtalk.nodes
+
+    watched.free["bytes"] = 1
+    monkeypatch.setattr(watched.vae.patcher, "get_free_memory", lambda device: watched.free["bytes"] + evictable)
+    settings = sampler_settings(
+        parts, portrait, vae=watched.vae, audio=make_audio(0.2), steps=1, window_frames=5, motion_frames=1
+    )
+    longtalk.nodes.LongTalkSampler.execute(**settings)
+    assert ("decode", where) in watched.asked
+    assert len(set(watched.asked)) == 1
