@@ -9,6 +9,7 @@ first block's audio layers would be used in all of them.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
@@ -56,12 +57,29 @@ def turn_by_comfyui(x: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
     return out
 
 
+def hearing(options: dict[str, Any], batch: int) -> list[tuple[bool, slice]]:
+    """Which items of the current call's batch hear the audio: ``(hears, items)`` for each stretch of equal ones.
+
+    ComfyUI puts several conditionings into one batch, each with the same number of items.
+    """
+    chunks: list[int] = options.get("cond_or_uncond") or [0]
+    hears: tuple[bool, ...] | None = options.get(AUDIO_ON)
+    each = batch // len(chunks)
+    stretches, start = [], 0
+    for flag, alike in itertools.groupby(chunks, key=lambda chunk: hears is None or hears[chunk]):
+        stop = start + each * len(list(alike))
+        stretches.append((flag, slice(start, stop)))
+        start = stop
+    return stretches
+
+
 class AudioPatch:
     """``attn2_patch``: adds the audio cross-attention behind each block's text cross-attention.
 
     Attributes:
         heard: tokens of the current window's audio ``[latents, M, width]``; set before each window.
-        silent: tokens of absent audio, for at least as many latents; only needed by audio guidance.
+        silent: tokens of absent audio, of one person and for at least as many latents; only needed by audio guidance.
+            What sees them sees no speaker map either, as in the official code, where absent audio is one person's.
     """
 
     def __init__(self, model_patch: Any, scale: float) -> None:
@@ -70,29 +88,31 @@ class AudioPatch:
         self.heard: torch.Tensor | None = None
         self.silent: torch.Tensor | None = None
 
-    def _context(self, x: torch.Tensor, options: dict[str, Any]) -> torch.Tensor:
-        """The audio tokens of each batch item: ``[1, F, M, W]`` when all hear the same, else ``[B, F, M, W]``."""
-        assert self.heard is not None, "set before sampling"
-        chunks: list[int] = options.get("cond_or_uncond") or [0]
-        hears: tuple[bool, ...] | None = options.get(AUDIO_ON)
-        flags = [hears is None or hears[chunk] for chunk in chunks]
-        if all(flags):
-            context = self.heard[None]
-        else:
-            assert self.silent is not None, "audio guidance prepares it"
-            silent = self.silent[: self.heard.shape[0]]
-            context = torch.stack([self.heard if flag else silent for flag in flags])
-            context = context.repeat_interleave(x.shape[0] // len(chunks), dim=0)
-        return context.to(device=x.device, dtype=x.dtype)
-
     @torch.compiler.disable
     def __call__(self, args: dict[str, Any]) -> torch.Tensor:
         x: torch.Tensor = args["x"]
         options: dict[str, Any] = args["transformer_options"]
+        assert self.heard is not None, "set before sampling"
+        mapped = options.pop(SPEAKER_MAP, None)
+        out, done = [], 0
+        for hears, items in hearing(options, x.shape[0]):
+            if hears:
+                count = items.stop - items.start
+                speakers = None if mapped is None else mapped[done : done + count]
+                done += count
+                out.append(self._added(x[items], self.heard, speakers, options))
+            else:
+                assert self.silent is not None, "audio guidance prepares it"
+                out.append(self._added(x[items], self.silent[: self.heard.shape[0]], None, options))
+        return out[0] if len(out) == 1 else torch.cat(out)
+
+    def _added(
+        self, x: torch.Tensor, tokens: torch.Tensor, mapped: torch.Tensor | None, options: dict[str, Any]
+    ) -> torch.Tensor:
+        """``x`` ``[B, N, C]`` with what the audio ``tokens`` ``[F, M, W]`` add to it, by the speaker map or by none."""
         block = self.model_patch.model.blocks[options["block_index"]]
         _, rows, columns = options["grid_sizes"]
-        mapped = options.pop(SPEAKER_MAP, None)
-        context = self._context(x, options)
+        context = tokens[None].to(device=x.device, dtype=x.dtype)
         layers, normed = block.audio_cross_attn, block.norm_x(x)
         if is_worth_folding(layers, x.shape[-1], context.shape[-2]):
             return add_audio(
@@ -115,6 +135,8 @@ class AudioPatch:
 class SpeakerMapPatch:
     """``attn1_patch``: computes the speaker map from the self-attention's query and key, for :class:`AudioPatch`.
 
+    Only for the items of the batch that hear the audio, one behind the other.
+
     Args:
         masks: bool ``[speakers + 1, tokens per latent frame]``, the background last.
     """
@@ -126,9 +148,14 @@ class SpeakerMapPatch:
     def __call__(self, args: dict[str, Any]) -> torch.Tensor:
         options: dict[str, Any] = args["transformer_options"]
         frames, rows, columns = options["grid_sizes"]
-        query = args["q"][:, : frames * rows * columns]
-        masks = self.masks.to(query.device)
-        options[SPEAKER_MAP] = speaker_map(query, args["k"], masks, attention_for(options))
+        masks = self.masks.to(args["q"].device)
+        maps = [
+            speaker_map(args["q"][items, : frames * rows * columns], args["k"][items], masks, attention_for(options))
+            for hears, items in hearing(options, args["q"].shape[0])
+            if hears
+        ]
+        if maps:
+            options[SPEAKER_MAP] = torch.cat(maps)
         x: torch.Tensor = args["x"]
         return x
 

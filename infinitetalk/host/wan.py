@@ -123,11 +123,7 @@ class WanFamily(GuidedFamily):
         self._dtype = model.model.get_dtype_inference()
         if self._audio is not None and needs_silence(guider):
             silent = silent_context(
-                model_patch.model.audio_proj,
-                len(features),
-                longest.latents,
-                dtype=features[0].dtype,
-                device=model.load_device,
+                model_patch.model.audio_proj, longest.latents, dtype=features[0].dtype, device=model.load_device
             )
             self._audio.silent = silent.to(self._dtype)
 

@@ -153,14 +153,16 @@ def audio_context(
     return tokens.transpose(0, 1).flatten(1, 2)
 
 
-def silent_context(layers: Any, speakers: int, latents: int, *, dtype: torch.dtype, device: Any = None) -> torch.Tensor:
-    """The tokens of absent audio, for audio guidance: features of zeros through the projection, as the official code.
+def silent_context(layers: Any, latents: int, *, dtype: torch.dtype, device: Any = None) -> torch.Tensor:
+    """The tokens of absent audio, for audio guidance: features of zeros through the projection.
+
+    They are one person's, however many speak, as in the official code (``torch.zeros_like(audio)[-1:]`` in
+    MeiGen-AI/InfiniteTalk, ``wan/multitalk.py``); so no token of the picture is assigned to a speaker there.
 
     Returns:
-        ``[latents, speakers * tokens, out_width]``
+        ``[latents, tokens, out_width]``
     """
     zeros = torch.zeros(1, AUDIO_LAYERS, AUDIO_WIDTH, dtype=dtype, device=device)
     first, later = split_windows(frame_windows(zeros.expand(1 + VAE_STEP, -1, -1), 0, 1 + VAE_STEP))
     two = project(layers, first[None], later[None])[0]
-    tokens = torch.cat([two[:1], two[1:].expand(latents - 1, -1, -1)])
-    return tokens.repeat(1, speakers, 1)
+    return torch.cat([two[:1], two[1:].expand(latents - 1, -1, -1)])

@@ -101,6 +101,27 @@ def parts(tiny: SimpleNamespace) -> SimpleNamespace:
 
 
 @pytest.fixture(scope="session")
+def core_patch(comfy: ModuleType, parts: SimpleNamespace) -> Any:
+    """The tiny patch `parts.patch` in core's own module (its loader only takes 40 blocks)."""
+    import comfy.model_management
+    import comfy.model_patcher
+    import comfy.ops
+    from comfy_extras.nodes_model_patch import MultiTalkModelPatch
+
+    weights = parts.patch.model.state_dict()
+    net = MultiTalkModelPatch(
+        in_dim=weights["blocks.0.norm_x.weight"].shape[0],
+        intermediate_dim=weights["audio_proj.proj1.weight"].shape[0],
+        num_layers=len(parts.patch.model.blocks),
+        dtype=torch.float32,
+        operations=comfy.ops.manual_cast,
+    )
+    net.load_state_dict(weights)
+    device = comfy.model_management.get_torch_device()
+    return comfy.model_patcher.CoreModelPatcher(net, load_device=device, offload_device=device)
+
+
+@pytest.fixture(scope="session")
 def ltx(comfy: ModuleType, tiny_models: Path) -> SimpleNamespace:
     """The tiny LTX-2.3 in fp32, shared by the tests: `model`, `vae`, `audio_vae`, `positive`, `negative`."""
     import comfy.sd

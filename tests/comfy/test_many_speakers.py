@@ -154,3 +154,75 @@ def test_the_schema_only_grew(nodes: ModuleType) -> None:
     assert [each.id for each in inputs if not each.optional] == ["audio_1", "mode"]
     starts = [each for each in inputs if each.id.startswith("start")]
     assert {(each.default, each.min, each.max, each.step) for each in starts} == {(0.0, 0.0, 3600.0, 0.01)}
+
+
+@pytest.fixture(params=["plain", "folded"])
+def attention_path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways of the audio attention: the tiny model takes the plain one, the published ones the folded."""
+    from longtalk.infinitetalk.host import audio_patch
+
+    monkeypatch.setattr(audio_patch, "is_worth_folding", lambda *sizes: request.param == "folded")
+    return request.param
+
+
+def deaf_video(nodes: ModuleType, parts: SimpleNamespace, portrait: torch.Tensor, **speech: Any) -> torch.Tensor:
+    """Frames of which the sampler takes nothing from the forward that hears: audio_cfg 0 leaves the deaf one."""
+    settings = sampler_settings(parts, portrait, audio_cfg=0.0, return_images=True, **speech)
+    _, images, _ = nodes.LongTalkSampler.execute(**settings).result
+    return images
+
+
+@pytest.mark.parametrize(("count", "batched"), [(2, True), (3, False)])
+def test_absent_audio_is_one_person_s(
+    nodes: ModuleType,
+    parts: SimpleNamespace,
+    tracks: list[Any],
+    portrait: torch.Tensor,
+    attention_path: str,
+    count: int,
+    batched: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The official code's forward without audio: zeros of one person, no speaker map, however many people speak."""
+    if not batched:
+        monkeypatch.setattr(parts.model.model, "memory_required", lambda *args, **kwargs: 1e18)
+    alone = deaf_video(nodes, parts, portrait, audio=tracks[0])
+    together = deaf_video(nodes, parts, portrait, speakers=make(nodes, tracks[:count], MASKS[:count]))
+    assert torch.equal(together, alone) or relative(together, alone) < 1e-6
+
+
+def test_absent_audio_is_core_s_forward_of_zeros(
+    nodes: ModuleType, parts: SimpleNamespace, tracks: list[Any], portrait: torch.Tensor, core_patch: Any
+) -> None:
+    """Two speakers' forward without audio against core's own node, to which the features of one person are zeros."""
+    from comfy_extras.nodes_wan import WanInfiniteTalkToVideo
+
+    import nodes as core
+
+    speech = nodes.LongTalkEncodeSpeech.execute(
+        parts.audio_encoder, "official", True, speakers=make(nodes, tracks[:2], MASKS[:2])
+    )[0]
+    family, plan = make_family(parts, speech, portrait, steps=2, audio_cfg=0.0)
+    ours = family.sample(plan.windows[0], {})
+
+    silence = {"encoded_audio_all_layers": [torch.zeros(1, 100, 768)] * 13, "audio_samples": 32000}
+    model, positive, negative, latent, _ = WanInfiniteTalkToVideo.execute(
+        mode={"mode": "single_speaker"},
+        model=parts.model,
+        model_patch=core_patch,
+        positive=parts.positive,
+        negative=parts.negative,
+        vae=parts.vae,
+        width=96,
+        height=64,
+        length=plan.windows[0].length,
+        audio_encoder_output_1=silence,
+        motion_frame_count=9,
+        start_image=portrait,
+        audio_scale=1.0,
+        clip_vision_output=parts.vision,
+    ).result
+    (theirs,) = core.common_ksampler(model, 5, 2, 1.0, "euler", "simple", positive, negative, latent)
+    assert relative(ours[:, :, 1:], theirs["samples"][:, :, 1:]) < 1e-4
+    heard, _ = make_family(parts, speech, portrait, steps=2, audio_cfg=1.0)
+    assert relative(heard.sample(plan.windows[0], {})[:, :, 1:], theirs["samples"][:, :, 1:]) > 1e-3

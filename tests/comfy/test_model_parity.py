@@ -179,8 +179,8 @@ def test_zero_features_make_the_silent_context(our_patch: Any) -> None:
     from longtalk.infinitetalk.model.audio_projection import audio_context, silent_context
 
     zeros = torch.zeros(13, 12, 768)
-    expected = audio_context(our_patch.audio_proj, [zeros, zeros], 0, 13)
-    silent = silent_context(our_patch.audio_proj, 2, 4, dtype=torch.float32)
+    expected = audio_context(our_patch.audio_proj, [zeros], 0, 13)
+    silent = silent_context(our_patch.audio_proj, 4, dtype=torch.float32)
     torch.testing.assert_close(silent, expected)
 
 

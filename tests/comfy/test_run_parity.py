@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,27 +12,6 @@ from comfy_runs import make_family, make_speech, relative
 
 WIDTH, HEIGHT, STEPS, SEED = 96, 64, 3, 41
 TOLERANCE = 1e-4
-
-
-@pytest.fixture(scope="module")
-def core_patch(comfy: ModuleType, parts: SimpleNamespace) -> Any:
-    """The tiny patch in core's own module (its loader only takes 40 blocks)."""
-    import comfy.model_management
-    import comfy.model_patcher
-    import comfy.ops
-    from comfy_extras.nodes_model_patch import MultiTalkModelPatch
-
-    weights = parts.patch.model.state_dict()
-    net = MultiTalkModelPatch(
-        in_dim=weights["blocks.0.norm_x.weight"].shape[0],
-        intermediate_dim=weights["audio_proj.proj1.weight"].shape[0],
-        num_layers=len(parts.patch.model.blocks),
-        dtype=torch.float32,
-        operations=comfy.ops.manual_cast,
-    )
-    net.load_state_dict(weights)
-    device = comfy.model_management.get_torch_device()
-    return comfy.model_patcher.CoreModelPatcher(net, load_device=device, offload_device=device)
 
 
 def core_window(
