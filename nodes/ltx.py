@@ -122,7 +122,12 @@ class LongTalkLTXSampler(io.ComfyNode):
                     default="linear_quadratic",
                     tooltip="linear_quadratic with 8 steps is the distilled model's own schedule.",
                 ),
-                share_input("image_strength", 1.0, "How firmly the picture holds the first frame."),
+                share_input(
+                    "image_strength",
+                    0.7,
+                    "How firmly the picture holds the first frame. 0.7 as in ComfyUI's template; at 1.0 the first "
+                    "frame is exactly the picture, and the video tends to stand still.",
+                ),
                 io.Int.Input(
                     "img_compression",
                     default=18,

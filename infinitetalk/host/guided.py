@@ -24,12 +24,6 @@ from .vae import ClipVae
 KEY = "longtalk"
 
 
-def fit_image(image: torch.Tensor, width: int, height: int) -> torch.Tensor:
-    """Scale and centre-crop an IMAGE ``[B, H, W, C]`` to a size, as ComfyUI's nodes do."""
-    out: torch.Tensor = comfy.utils.common_upscale(image.movedim(-1, 1), width, height, "bilinear", "center")
-    return out.movedim(1, -1)
-
-
 def _plain_attention(function: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
     """An attention override: PyTorch's own, whatever the model would use."""
     out: torch.Tensor = comfy.ldm.modules.attention.attention_pytorch(*args, **kwargs)

@@ -15,13 +15,14 @@ from ...audio.sound import Track
 from ..attention.measured import Precision
 from ..model.adain import channel_statistics, towards_statistics
 from ..model.latents import blended, rising
+from ..pictures import enlarged_size, fit_image
 from ..plan.ltx_windows import LTX_STEP
 from ..plan.timing import Segment
 from ..plan.windows import Plan, Window
 from ..run.loop import Carry, Rendered
 from .checks import check_latents
 from .events import RunEvents
-from .guided import GuidedFamily, fit_image
+from .guided import GuidedFamily
 from .ltx_sound import encode_sound
 from .noise import WindowNoise
 from .schedule import WindowPrompts
@@ -29,6 +30,8 @@ from .vae import ClipVae
 
 LTX_CHANNELS = 128
 LTX_SPATIAL = 32
+#: The longer side of a picture while it is compressed, as in ComfyUI's template video_ltx2_3_ia2v.
+COMPRESSED_SIDE = 1536
 OVERLAP = "overlap"
 FIRST = "first_statistics"
 
@@ -38,14 +41,15 @@ class LtxOptions:
     """What may differ from the plain loop.
 
     Attributes:
-        image_strength: how firmly the reference holds the first latent, 0 to 1.
+        image_strength: how firmly the reference holds the first latent, 0 to 1. 0.7 is what ComfyUI's template and
+            Lightricks use where motion is made; at 1 the picture tends to stand still (LTX-2 issue 117).
         compression: quality (CRF) of the one video frame that the reference goes through: LTX freezes on too clean a
             picture. 0 leaves it as it is.
         blend: whether the late latents of the overlap are made anew and cross-faded, not only pinned.
         adain: how far each window's colours are drawn towards the first one's, 0 to 1.
     """
 
-    image_strength: float = 1.0
+    image_strength: float = 0.7
     compression: int = 18
     blend: bool = False
     adain: float = 0.0
@@ -216,9 +220,15 @@ class LtxFamily(GuidedFamily):
         return torch.cat([*parts, new, video[:, :, window.latents - tail : window.latents].to(sampled)], dim=2)
 
     def _encode(self, image: torch.Tensor) -> torch.Tensor:
-        """Latents ``[1, 128, 1, h, w]`` of a picture, fitted to the size and through one frame of compressed video."""
-        fitted = fit_image(image[..., :3], *self._size)
-        return self._vae.encode(LTXVPreprocess.execute(fitted, self._options.compression).result[0])
+        """Latents ``[1, 128, 1, h, w]`` of a picture that went through one frame of compressed video.
+
+        In the order of ComfyUI's template video_ltx2_3_ia2v: compressed large, then scaled to the video's size.
+        """
+        image = image[..., :3]
+        if self._options.compression:
+            large = fit_image(image, *enlarged_size(*self._size, COMPRESSED_SIDE))
+            image = LTXVPreprocess.execute(large, self._options.compression).result[0]
+        return self._vae.encode(fit_image(image, *self._size))
 
     def _add_guides(self, window: Window, video: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Append the guides of the window's new part to its latents, and tell the conditioning where they belong.

@@ -13,6 +13,7 @@ import torch
 from ...audio.sound import Track
 from ..attention.measured import Precision
 from ..errors import LongTalkError
+from ..pictures import fit_image
 from ..plan.estimate import LTX_GRID, Estimate
 from ..plan.keyframes import parse_keyframes
 from ..plan.report import count
@@ -23,7 +24,6 @@ from ..run.soundtrack import Soundtrack
 from ..values import check_flag, check_number
 from .checks import check_image, check_noise, check_sampler, check_sigmas, snapped_size
 from .events import RunEvents
-from .guided import fit_image
 from .guider import forwards_of
 from .identity import ltx_parts
 from .job import RunInputs, check_run, prompts_of, sound_of

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ..attention.measured import Precision
+from ..pictures import fit_image
 from ..plan.estimate import Estimate, longest, tokens_of
 from ..run.loop import Carry
 from ..run.soundtrack import Soundtrack
@@ -28,7 +29,6 @@ from .checks import (
     snapped_size,
 )
 from .events import RunEvents
-from .guided import fit_image
 from .guider import forwards_of
 from .identity import wan_parts
 from .job import RunInputs, check_run, prompts_of, sound_of

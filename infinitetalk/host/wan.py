@@ -14,12 +14,13 @@ from ..errors import LongTalkError
 from ..model.audio_projection import audio_context, silent_context
 from ..model.gate import Gate
 from ..model.speakers import token_masks
+from ..pictures import centre_crop, fit_image
 from ..plan.windows import Plan, Window
 from ..run.loop import Carry, Rendered
 from .audio_patch import AudioPatch, PinnedLatents, SpeakerMapPatch
 from .checks import LATENT_CHANNELS, VAE_SPATIAL, check_latents
 from .events import RunEvents
-from .guided import KEY, GuidedFamily, fit_image
+from .guided import KEY, GuidedFamily
 from .guider import needs_silence
 from .noise import WindowNoise
 from .schedule import WindowPrompts
@@ -30,15 +31,6 @@ GREY = 0.5
 #: Picture tokens are 2x2 latents.
 PATCH = 2
 MOTION = "motion"
-
-
-def crop_to_shape(masks: torch.Tensor, width: int, height: int) -> torch.Tensor:
-    """Centre-crop masks ``[N, H, W]`` to the picture's proportions, so that they stay over the faces."""
-    rows, columns = masks.shape[-2:]
-    keep_rows = max(1, min(rows, round(columns * height / width)))
-    keep_columns = max(1, min(columns, round(rows * width / height)))
-    top, left = (rows - keep_rows) // 2, (columns - keep_columns) // 2
-    return masks[:, top : top + keep_rows, left : left + keep_columns]
 
 
 def fits(carry: Carry, plan: Plan, width: int, height: int) -> bool:
@@ -192,7 +184,7 @@ class WanFamily(GuidedFamily):
     def _token_masks(self, masks: torch.Tensor, names: Sequence[str]) -> torch.Tensor:
         width, height = self._size
         step = VAE_SPATIAL * PATCH
-        grid = token_masks(crop_to_shape(masks, width, height), height // step, width // step)
+        grid = token_masks(centre_crop(masks, width, height), height // step, width // step)
         for index, speaker in enumerate(grid[:-1]):
             if not bool(speaker.any()):
                 raise LongTalkError(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from comfy_runs import make_ltx_family, relative
-from ltx_chain import Settings, audio_latent, continued_latent, outputs
+from ltx_chain import Settings, audio_latent, continued_latent, outputs, prepared
 
 MakeAudio = Callable[..., dict[str, Any]]
 SIGMAS = torch.tensor([1.0, 0.98, 0.725, 0.0])
@@ -111,7 +111,7 @@ def test_a_later_picture_prepared_differently_is_another_face(
 
         def sample(self, window: Any, carry: Any, end: Any = None) -> torch.Tensor:
             if window.index:
-                self._options = LtxOptions(compression=0)
+                self._options = LtxOptions(image_strength=1.0, compression=0)
                 self._reference = self._encode(portrait)
             return super().sample(window, carry, end)
 
@@ -138,10 +138,9 @@ def test_a_keyframe_is_cores_guide(ltx: SimpleNamespace, portrait: torch.Tensor,
     assert relative(ours[1].latents, plain[1].latents) > 1e-3
 
     settings = Settings(SIGMAS, overlap=OVERLAP)
-    (prepared,) = outputs(nodes_lt.LTXVPreprocess.execute(picture, settings.img_compression))
     video = continued_latent(settings, plain[0].latents)
     positive, negative, guided = outputs(
-        nodes_lt.LTXVAddGuide.execute(ltx.positive, ltx.negative, ltx.vae, video, prepared, 25, 0.7)
+        nodes_lt.LTXVAddGuide.execute(ltx.positive, ltx.negative, ltx.vae, video, prepared(settings, picture), 25, 0.7)
     )
     parts = SimpleNamespace(**{**vars(ltx), "positive": positive, "negative": negative})
     sampled = chain(parts, settings, guided, audio, 4, start)
@@ -157,7 +156,7 @@ def test_adain_draws_colours_to_the_first_window(
 
     off = []
     for strength in (0.0, 0.5, 1.0):
-        first, second, _ = two_windows(ltx, audio, portrait, options=LtxOptions(adain=strength))
+        first, second, _ = two_windows(ltx, audio, portrait, options=LtxOptions(image_strength=1.0, adain=strength))
         target = channel_statistics(first.latents)
         off.append(float((channel_statistics(second.latents[:, :, OVERLAP:]) - target).abs().mean()))
         assert torch.equal(second.latents[:, :, :OVERLAP], first.latents[:, :, -OVERLAP:])
@@ -169,7 +168,7 @@ def test_crossfade_makes_the_late_latents_anew(
 ) -> None:
     from longtalk.infinitetalk.host.ltx import LtxOptions
 
-    first, second, plan = two_windows(ltx, audio, portrait, late=1, options=LtxOptions(blend=True))
+    first, second, plan = two_windows(ltx, audio, portrait, late=1, options=LtxOptions(image_strength=1.0, blend=True))
     assert plan.windows[1].taken_over == 8
     before = first.latents[:, :, -OVERLAP:]
     assert torch.equal(second.latents[:, :, : OVERLAP - 1], before[:, :, :-1])

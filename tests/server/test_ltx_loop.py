@@ -86,10 +86,11 @@ def loop_prompt(name: str, once_more: int = 0) -> Prompt:
         "guider": node("CFGGuider", model=["model", 0], positive=["guided", 0], negative=["guided", 1], cfg=1.0),
         "sampler": node("KSamplerSelect", sampler_name="euler"),
         "sigmas": node("BasicScheduler", model=["model", 0], scheduler="linear_quadratic", steps=STEPS, denoise=1.0),
-        "fitted": node(
-            "ImageScale", image=["image", 0], upscale_method="bilinear", width=WIDTH, height=HEIGHT, crop="center"
-        ),
-        "picture": node("LTXVPreprocess", image=["fitted", 0], img_compression=18),
+        # 832x480 cut to the video's shape, then in the order of ComfyUI's template: compressed large, scaled down.
+        "cut": node("ImageCrop", image=["image", 0], width=720, height=480, x=56, y=0),
+        "large": node("TestResize", image=["cut", 0], width=1536, height=1024),
+        "compressed": node("LTXVPreprocess", image=["large", 0], img_compression=18),
+        "picture": node("TestResize", image=["compressed", 0], width=WIDTH, height=HEIGHT),
         "settings": node("LongTalkLoopController", iteration=0, base_seed=SEED, **lengths),
         "nothing": node("EmptyLTXVLatentVideo", width=WIDTH, height=HEIGHT, length=["settings", 4], batch_size=1),
     }

@@ -27,14 +27,16 @@ def as_prompt(graph: dict[str, Any], object_info: dict[str, Any]) -> dict[str, A
         if node["type"] == "MarkdownNote":
             continue
         info = object_info[node["type"]]
-        sockets = {entry["name"]: entry["link"] for entry in node["inputs"]}
-        inputs: dict[str, Any] = {name: links[link] for name, link in sockets.items() if link is not None}
+        sockets = {entry["name"] for entry in node["inputs"] if "widget" not in entry}
+        linked = {entry["name"]: links[entry["link"]] for entry in node["inputs"] if entry["link"] is not None}
+        inputs: dict[str, Any] = dict(linked)
         values = iter(node["widgets_values"])
         for group in ("required", "optional"):
             for name in info["input_order"].get(group, []):
                 if name in sockets:
                     continue
-                inputs[name] = next(values)
+                value = next(values)  # a widget keeps its value while something is connected to it
+                inputs[name] = linked.get(name, value)
                 spec = info["input"][group][name]
                 if len(spec) > 1 and spec[1].get("control_after_generate"):
                     assert next(values) == "fixed"

@@ -193,6 +193,6 @@ def make_ltx_family(
         sampler=comfy.samplers.sampler_object(sampler),
         sigmas=sigmas,
         events=RunEvents(ltx.model, RunProgress(plan, sigmas.numel() - 1)),
-        options=options or LtxOptions(),
+        options=options or LtxOptions(image_strength=1.0),
     )
     return family, plan

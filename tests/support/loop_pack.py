@@ -1,4 +1,4 @@
-"""A custom node pack of three test nodes, as ComfyUI loads it: a loop as loop packs make it, and two for looking on.
+"""A custom node pack of test nodes, as ComfyUI loads it: a loop as loop packs make it, and some for looking on.
 
 The loop is a node expansion: when its body has run, the closing node looks at ``stop``, and unless it is set puts a
 copy of every node between the two ends into the graph, beginning with what this pass made.
@@ -15,6 +15,7 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from comfy_execution.graph_utils import GraphBuilder, is_link
 from safetensors.torch import save_file
+from torchvision.transforms import functional as vision
 
 CARRIED = ("whole", "earlier")
 
@@ -107,6 +108,19 @@ class StaleMask:
         return ({**latent, "noise_mask": earlier["noise_mask"][:, :, : latent["samples"].shape[2]]},)
 
 
+class Resize:
+    """A picture scaled over all pixels that one of the result covers, which no node of ComfyUI does bilinearly."""
+
+    CATEGORY, FUNCTION, RETURN_TYPES = "test", "resize", ("IMAGE",)
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {"required": {"image": ("IMAGE",), "width": ("INT", {}), "height": ("INT", {})}}
+
+    def resize(self, image: torch.Tensor, width: int, height: int) -> tuple[torch.Tensor]:
+        return (vision.resize(image.movedim(-1, 1), [height, width], antialias=True).movedim(1, -1),)
+
+
 class RecordSampling:
     """A model that writes the video latents of each sampling to ``output/<name>/<seed>.safetensors``."""
 
@@ -139,5 +153,6 @@ NODE_CLASS_MAPPINGS = {
     "TestLoopOpen": LoopOpen,
     "TestLoopClose": LoopClose,
     "TestStaleMask": StaleMask,
+    "TestResize": Resize,
     "TestRecordSampling": RecordSampling,
 }

@@ -11,10 +11,13 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import torch
+from torchvision.transforms import functional as vision
 
 #: Frames of one latent (the first latent of a video is one frame).
 FRAMES_PER_LATENT = 8
 AUDIO_LATENTS_PER_SECOND = 25
+#: Longer side of a picture while ComfyUI's template video_ltx2_3_ia2v compresses it.
+LONGER_SIDE = 1536
 #: ComfyUI crops the sound it encodes, around its middle, to a multiple of this.
 ENCODED_SAMPLES = 4096
 
@@ -110,11 +113,27 @@ def joined(windows: list[Window], overlap: int) -> torch.Tensor:
 
 def picture_latent(parts: SimpleNamespace, settings: Settings, image: torch.Tensor) -> dict[str, Any]:
     """A window's LATENT with the picture as its first latent, which the mask keeps."""
-    from comfy_extras.nodes_lt import LTXVImgToVideoInplace, LTXVPreprocess
+    from comfy_extras.nodes_lt import LTXVImgToVideoInplace
 
-    (image,) = outputs(LTXVPreprocess.execute(image, settings.img_compression))
+    image = prepared(settings, image)
     (latent,) = outputs(LTXVImgToVideoInplace.execute(parts.vae, image, _empty(settings), 1.0))
     return latent
+
+
+def prepared(settings: Settings, image: torch.Tensor) -> torch.Tensor:
+    """A picture of the video's proportions, compressed large and then scaled, in the order of ComfyUI's template."""
+    from comfy_extras.nodes_lt import LTXVPreprocess
+
+    from nodes import ImageScale
+
+    if not settings.img_compression:
+        return image
+    scale = LONGER_SIDE / max(settings.width, settings.height)
+    large = [round(side * scale) for side in (settings.width, settings.height)]
+    (image,) = ImageScale().upscale(image, "bilinear", *large, "center")
+    (image,) = outputs(LTXVPreprocess.execute(image, settings.img_compression))
+    small = vision.resize(image.movedim(-1, 1), [settings.height, settings.width], antialias=True)
+    return small.movedim(1, -1)
 
 
 def continued_latent(settings: Settings, earlier: torch.Tensor) -> dict[str, Any]:
