@@ -14,7 +14,7 @@ from ..infinitetalk.errors import LongTalkError
 from ..infinitetalk.plan.windows import FPS
 from ..infinitetalk.values import check_number, shown
 from .loudness import normalize_loudness
-from .resample import resample
+from .resample import resample, resampler
 from .sound import Track, mono, track_from_audio
 
 __all__ = ["Arrangement", "Track", "TrackMode", "arrange", "mono", "normalize_loudness", "track_from_audio"]
@@ -117,8 +117,10 @@ def _mix(
     channels = max(track.channels for track in tracks)
     mixed = torch.zeros(channels, _common_samples(duration_s, rate_hz))
     for track, label, start_s in zip(tracks, labels, starts_s, strict=True):
-        if track.sample_rate != rate_hz:
-            notes.append(f"mix: {label} resampled from {track.sample_rate} to {rate_hz} Hz")
+        used = resampler(track.sample_rate, rate_hz)
+        if used is not None:
+            # Without the reason: notes are part of a run's name, and it may name a path. The encoder's note gives it.
+            notes.append(f"mix: {label} resampled from {track.sample_rate} to {rate_hz} Hz with {used.value}")
         sound = resample(track.waveform, track.sample_rate, rate_hz)
         start = floor(start_s * rate_hz)
         sound = sound[:, : mixed.shape[1] - start]  # resampling rounds up, the timeline does not

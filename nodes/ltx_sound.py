@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
 from comfy_api.latest import io
 
+from ..audio.resample import resampling_note
 from ..audio.tracks import track_from_audio
 from ..infinitetalk.host.ltx_checks import check_audio_vae
-from ..infinitetalk.host.ltx_sound import encode_sound
+from ..infinitetalk.host.ltx_sound import encode_sound, sound_rate_of
 from ..infinitetalk.plan.ltx_loop import loop_plan, loop_step
 from ..infinitetalk.plan.ltx_windows import geometry
 from .common import CATEGORY
 from .ltx_loop import fps_input, iteration_input, limit_input, loop_inputs
+
+log = logging.getLogger(__name__)
 
 
 class LongTalkLTXEncodeSound(io.ComfyNode):
@@ -53,6 +57,9 @@ class LongTalkLTXEncodeSound(io.ComfyNode):
         track = track_from_audio(audio, "audio")
         plan = loop_plan(track.samples, track.sample_rate, shape, max_iterations)
         window = loop_step(plan, iteration, track.samples, track.sample_rate).window
+        note = resampling_note(track.name, track.sample_rate, sound_rate_of(audio_vae))
+        if note and iteration == 0:
+            log.info("%s", note)  # the node has no report
         samples = encode_sound(audio_vae, track, window, plan.fps)
         # One value for the whole sound: all of it is given.
         mask = torch.zeros((1, 1, 1, 1), device=samples.device)

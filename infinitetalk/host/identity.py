@@ -11,11 +11,13 @@ import av
 import comfy.model_patcher
 import torch
 
+from ...audio.resample import naming, resampler
 from ..attention.measured import Precision
 from ..plan.windows import Plan, Window
 from ..run.fingerprint import fingerprint, weights_fingerprint
 from ..run.formats import VideoFormat
 from ..run.run_folder import FORMAT, NAME_LENGTH
+from .ltx_sound import sound_rate_of
 from .packed_linear import PackedLinear
 from .schedule import POSITIVE, WindowPrompts
 
@@ -99,10 +101,11 @@ def wan_parts(*, model_patch: Any, speech: Any, clip_vision: Any, audio_scale: f
 
 def ltx_parts(*, audio_vae: Any, track: Any, quiet: Any, guides: Any, options: Any, **common: Any) -> dict[str, str]:
     """The parts of a run of LTX, see :func:`common_parts`."""
+    resampled_by = naming([resampler(track.sample_rate, sound_rate_of(audio_vae))])
     return common_parts(
         **common,
         audio_vae=weights_fingerprint(_tensors(audio_vae.first_stage_model)),
-        speech=[track.waveform, track.sample_rate, *quiet],
+        speech=[track.waveform, track.sample_rate, *quiet, *resampled_by],
         guides=list(guides),
         options=options,
     )

@@ -26,6 +26,11 @@ def audio_latents_for(frames: int, fps: int, latents_per_s: float) -> int:
     return round(frames / fps * latents_per_s)
 
 
+def sound_rate_of(audio_vae: Any) -> int:
+    """Samples per second that ComfyUI's wrapper of the audio VAE takes."""
+    return int(getattr(audio_vae, "audio_sample_rate", _VAE_RATE_HZ))
+
+
 def encode_sound(audio_vae: Any, track: Track, window: Window, fps: int, quiet: Sequence[Segment] = ()) -> torch.Tensor:
     """The window's sound as latents ``[1, 8, T, 16]``, T = round(length / fps * latents per second).
 
@@ -40,7 +45,7 @@ def encode_sound(audio_vae: Any, track: Track, window: Window, fps: int, quiet: 
     """
     per_s = float(audio_vae.first_stage_model.latents_per_second)
     count = audio_latents_for(window.length, fps, per_s)
-    rate = int(getattr(audio_vae, "audio_sample_rate", _VAE_RATE_HZ))
+    rate = sound_rate_of(audio_vae)
     # One sample over, so that the last latent's end is inside however the rates round.
     needed = math.ceil((count / per_s * rate + 1) / VAE_BLOCK) * VAE_BLOCK
     first, end = (nearest_sample(frame, track.sample_rate, fps) for frame in window.audio)

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ...audio.resample import resampling_note
 from ...audio.sound import Track
 from ..attention.measured import Precision
 from ..errors import LongTalkError
@@ -29,6 +30,7 @@ from .identity import ltx_parts
 from .job import RunInputs, check_run, prompts_of, sound_of
 from .ltx import Guide, LtxFamily, LtxOptions, fits_ltx
 from .ltx_checks import check_audio_vae, check_keyframes, check_ltx_guider, check_ltx_text, check_ltx_vae
+from .ltx_sound import sound_rate_of
 from .noise import WindowNoise
 from .preflight import preflight
 from .schedule import WindowPrompts, check_schedule
@@ -271,6 +273,7 @@ def ltx_talk(inputs: LtxInputs) -> Result:
     """
     inputs = _checked(inputs)
     width, height, notice = snapped_size(inputs.width, inputs.height, LTX_GRID.side, _SIZES)
-    notes = [notice] if notice else []
+    resampled = resampling_note(inputs.track.name, inputs.track.sample_rate, sound_rate_of(inputs.audio_vae))
+    notes = [note for note in (notice, resampled) if note]
     sound = sound_of(inputs, inputs.soundtrack or inputs.track, notes)
     return make(LtxJob(inputs, (width, height), sound, prompts_of(inputs)), notes)

@@ -10,6 +10,7 @@ import comfy.model_patcher
 import torch
 
 from ...audio.features import RATE_HZ, FeatureMode, check_encoder, feature_mode, speech_features
+from ...audio.resample import naming, resampler, resampling_note
 from ...audio.tracks import mono, normalize_loudness
 from ..errors import LongTalkError
 from ..run.fingerprint import fingerprint, weights_fingerprint
@@ -95,13 +96,17 @@ def encode_speech(
     features = []
     device = audio_encoder.load_device
     for track in speakers.arrangement.tracks:
+        note = resampling_note(track.name, track.sample_rate, RATE_HZ)
+        if note:
+            notes.append(note)
         samples = mono(track, RATE_HZ)
         if normalize:
             samples, notice = normalize_loudness(samples, RATE_HZ)
             if notice:
                 notes.append(f"{track.name}: {notice}")
         features.append(speech_features(model, samples, mode=mode, device=device, check=check_interrupt))
-    encoded_by = fingerprint([weights_fingerprint(model.named_parameters()), mode, normalize])
+    resampled_by = naming(resampler(track.sample_rate, RATE_HZ) for track in speakers.arrangement.tracks)
+    encoded_by = fingerprint([weights_fingerprint(model.named_parameters()), mode, normalize, *resampled_by])
     silence = None
     if with_silence:
         silent = torch.zeros(SILENCE_S * RATE_HZ)

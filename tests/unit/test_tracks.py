@@ -386,7 +386,7 @@ class TestArrangeSeveral:
         assert arrangement.mix.sample_rate == 48000
         assert torch.allclose(arrangement.mix.waveform, high.waveform + raised, atol=1e-7)
         assert arrangement.notes == (
-            "mix: low resampled from 16000 to 48000 Hz",
+            "mix: low resampled from 16000 to 48000 Hz with torchaudio",
             "mix: low copied to all 2 channels",
         )
 
