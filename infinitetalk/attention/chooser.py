@@ -91,6 +91,7 @@ class Chooser:
         case = case_of(query, key, mask)
         place = (case, precision, own.name if own is not None else "")
         choices = self._choices.get(place)
+        first = choices is None
         if choices is None:
             if _is_captured(query.device):
                 return None
@@ -98,7 +99,9 @@ class Chooser:
         while choices:
             backend = choices[0]
             try:
-                out = backend.run(query, key, value, mask, scale)
+                # A kernel's first call may make workspaces that stay.
+                with self._aside() if first else contextlib.nullcontext():
+                    out = backend.run(query, key, value, mask, scale)
                 if backend.steady or self._is_still_right(place, backend, out, (query, key, value), mask, scale):
                     return out, case
                 choices.pop(0)
