@@ -1,4 +1,4 @@
-"""LongTalk: talking video of any length in ComfyUI (WAN 2.1 with InfiniteTalk).
+"""LongTalk: talking video of any length in ComfyUI, with WAN 2.1 and InfiniteTalk or with LTX-2.3.
 
 ComfyUI loads this package by path and calls :func:`comfy_entrypoint`. Nothing else happens at import.
 """
