@@ -1,1 +1,1 @@
-"""The command line: ``python -m <folder of the pack>.infinitetalk.cli COMMAND ...``. Knows no ComfyUI."""
+"""The command line: ``python bin/longtalk COMMAND ...`` in the pack's folder. Knows no ComfyUI."""
