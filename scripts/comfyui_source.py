@@ -105,10 +105,10 @@ def obtain(target: Path, python: Path) -> str:
     return why
 
 
-def clone_repository(target: Path) -> str | None:
-    """Clone the pinned tag, or say in a few words why not. Never asks for a password, never waits for long."""
+def clone_repository(target: Path, tag: str = f"v{PINNED}") -> str | None:
+    """Clone one tag, or say in a few words why not. Never asks for a password, never waits for long."""
     command = ["git", "-c", "http.lowSpeedLimit=10000", "-c", "http.lowSpeedTime=20", "-c", "advice.detachedHead=false"]
-    command += ["clone", "--quiet", "--depth", "1", "--branch", f"v{PINNED}", REPOSITORY, str(target)]
+    command += ["clone", "--quiet", "--depth", "1", "--branch", tag, REPOSITORY, str(target)]
     environ = {**child_environ(), "GIT_TERMINAL_PROMPT": "0"}
     try:
         done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=CLONE_LIMIT_S)

@@ -45,9 +45,14 @@ def arguments() -> argparse.Namespace:
 
 def make_base(base: Path, models: Path) -> None:
     """ComfyUI's user folders: this clone as the only custom node, the tiny models, the demo's picture and speech."""
+    make_folders(base, models)
+    (base / "custom_nodes" / "LongTalk").symlink_to(CLONE, target_is_directory=True)
+
+
+def make_folders(base: Path, models: Path) -> None:
+    """The same without any custom node."""
     for name in ("custom_nodes", "models", "input", "output", "temp", "user"):
         (base / name).mkdir()
-    (base / "custom_nodes" / "LongTalk").symlink_to(CLONE, target_is_directory=True)
     for folder in models.iterdir():
         if folder.is_dir():
             (base / "models" / folder.name).symlink_to(folder, target_is_directory=True)

@@ -31,16 +31,28 @@ class DemoError(Exception):
 class ComfyServer:
     """The server process. `with ComfyServer(...)` starts it and always stops it.
 
-    It uses `base` for models, input, output and custom nodes, loads LongTalk alone, and keeps its database in memory:
-    nothing is written to ComfyUI's own folder.
+    It uses `base` for models, input, output and custom nodes, and keeps its database in memory: nothing is written to
+    ComfyUI's own folder. Of custom nodes it loads LongTalk alone, or with `every_pack` all that are there.
     """
 
-    def __init__(self, comfyui: Path, base: Path, log: Path, *, cpu: bool, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        comfyui: Path,
+        base: Path,
+        log: Path,
+        *,
+        cpu: bool,
+        threads: int | None = None,
+        python: Path | None = None,
+        every_pack: bool = False,
+    ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = log
-        self.command = [sys.executable, str(comfyui / "main.py"), "--base-directory", str(base)]
-        self.command += ["--disable-all-custom-nodes", "--whitelist-custom-nodes", "LongTalk", "--disable-api-nodes"]
+        self.command = [str(python or sys.executable), str(comfyui / "main.py"), "--base-directory", str(base)]
+        if not every_pack:
+            self.command += ["--disable-all-custom-nodes", "--whitelist-custom-nodes", "LongTalk"]
+        self.command += ["--disable-api-nodes"]
         self.command += ["--database-url", "sqlite:///:memory:", "--port", str(self.port), *(["--cpu"] if cpu else [])]
         self.base = base
         self.environ = {**child_environ(), "PYTHONUNBUFFERED": "1"}

@@ -26,6 +26,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import comfyui_pins
 import comfyui_source
 from setup_common import CLONE, SetupError, child_environ, run, say, sha256_of
 
@@ -56,8 +57,19 @@ def ensure() -> Environment:
     with locked(cache):
         python = _ensure_python(cache)
         comfyui, version = comfyui_source.ensure_comfyui(cache, shared_folder(cache) / "bin" / "python")
+        warn_of_newer_pins(comfyui, version, (CLONE / "requirements.lock").read_text())
         models = _ensure_models(cache, python, comfyui)
     return Environment(python, comfyui, version, cache, models)
+
+
+def warn_of_newer_pins(comfyui: Path, version: str, lock: str) -> None:
+    """Say which packages a ComfyUI asks for newer than the lock file has them, or that it does not have."""
+    asked = comfyui_pins.beyond((comfyui / "requirements.txt").read_text(), lock)
+    if asked:
+        say(
+            f"requirements.lock has not what ComfyUI {version} asks for: {', '.join(asked)}. It may not start. "
+            "`python3 scripts/follow_comfyui.py` makes the lock file follow it"
+        )
 
 
 def ensure_python() -> Path:
@@ -137,7 +149,7 @@ def _make_shared(folder: Path) -> None:
     if uv:
         run([uv, "venv", "--quiet", "--python", sys.executable, folder], what="making a virtual environment")
     else:
-        uv = _bootstrap_uv(folder, lock)
+        uv = bootstrap_uv(folder, lock)
     environ = child_environ()
     environ.setdefault("UV_HTTP_TIMEOUT", "300")
     run(
@@ -147,6 +159,11 @@ def _make_shared(folder: Path) -> None:
         environ=environ,
         leave_out=" + ",  # what uv says of each of a hundred packages at the end
     )
+    write_marker(folder)
+
+
+def write_marker(folder: Path) -> None:
+    """Say that the environment in `folder` is finished."""
     write_last(folder / MARKER, {"key": folder.name})
 
 
@@ -171,7 +188,7 @@ def locked_block(lock: str, name: str) -> str:
     return match[0]
 
 
-def _bootstrap_uv(folder: Path, lock: Path) -> str:
+def bootstrap_uv(folder: Path, lock: Path) -> str:
     """Make the environment with the standard library and install the locked uv into it."""
     try:
         import ensurepip  # noqa: F401 (Debian ships venv without it)

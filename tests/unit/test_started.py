@@ -119,8 +119,8 @@ def test_nothing_of_the_pack_hides_other_modules(tmp_path: Path) -> None:
         assert int(looked[1]) > 100
 
 
-def test_interrupted_the_folder_form_ends_with_the_script(tmp_path: Path) -> None:
-    """Handing over leaves no process behind: the one that was started is the one that works."""
+def test_the_folder_form_leaves_no_process_in_between(tmp_path: Path) -> None:
+    """The process that was started is the one that works, so whoever stops it stops the work."""
     pack = copy_pack(tmp_path / "ComfyUI", "LongTalk")
     watch = tmp_path / "watch"
     watch.mkdir()
