@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..infinitetalk.errors import LongTalkError
-from .filters import Filter, through
-from .source import Source
+from ..base.errors import LongTalkError
+from .prepare.filters import Filter, through
+from .reading.source import Source
 
 RATE_HZ = 22050
 """librosa's own; beats and harmony need no more."""

@@ -10,12 +10,12 @@ from math import ceil, floor, log10
 
 import torch
 
-from ..infinitetalk.errors import LongTalkError
-from ..infinitetalk.plan.windows import FPS
-from ..infinitetalk.values import check_number, shown
-from .loudness import normalize_loudness
-from .resample import resample, resampler
-from .sound import Track, mono, track_from_audio
+from ..base.errors import LongTalkError
+from ..base.rates import FPS
+from ..base.values import check_number, shown
+from .prepare.loudness import normalize_loudness
+from .reading.resample import resample, resampler
+from .reading.track import Track, mono, track_from_audio
 
 __all__ = ["Arrangement", "Track", "TrackMode", "arrange", "mono", "normalize_loudness", "track_from_audio"]
 

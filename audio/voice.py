@@ -13,9 +13,9 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from ..infinitetalk.plan.timing import Segment
-from .resample import resample_blocks
-from .sound import Track
+from ..base.segment import Segment
+from .reading.resample import resample_blocks
+from .reading.track import Track
 from .tracks import SILENCE_PEAK
 
 __all__ = ["CHUNK", "RATE_HZ", "Segment", "leveled_speech", "speech_segments"]

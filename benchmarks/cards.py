@@ -145,7 +145,7 @@ def worker(gib: int, folder: Path, free_before: int, steps: int) -> dict[str, An
     import comfy.sd
     import comfy.utils
 
-    from longtalk.infinitetalk.host.patch import load_patch
+    from longtalk.infinitetalk.host.wan.patch_file import load_patch
 
     preset = PRESETS[gib]
     began = time.perf_counter()

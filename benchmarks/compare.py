@@ -193,7 +193,7 @@ def speech_features(bench: Bench) -> None:
 
 def accuracy(bench: Bench) -> None:
     """A window's latents with each class of kernels against those with ComfyUI's attention, same seed and type."""
-    import longtalk.infinitetalk.host.wan as wan
+    import longtalk.infinitetalk.host.wan.renderer as wan
 
     job = dataclasses.replace(bench.job, seconds=_seconds_of(bench.job, 1))
     latents: dict[str, torch.Tensor] = {}

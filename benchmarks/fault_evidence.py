@@ -10,8 +10,8 @@ from pathlib import Path
 
 import av
 
-from longtalk.infinitetalk.run.files import PART_SUFFIX, DamagedFileError, sha256_of
-from longtalk.infinitetalk.run.run_folder import RunFolder, run_names
+from longtalk.base.files import PART_SUFFIX, DamagedFileError, sha256_of
+from longtalk.infinitetalk.run.store.folder import RunFolder, run_names
 
 SUFFIX = ".mp4"
 PHASES = ("loading, speech", "first window", "further windows", "joining", "after the end")

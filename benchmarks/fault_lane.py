@@ -25,7 +25,7 @@ from demo_server import ComfyServer, DemoError, submit, wait_until_up
 from setup_common import CLONE
 
 from longtalk.infinitetalk.plan.windows import frames_for_samples, plan_windows
-from longtalk.infinitetalk.run.run_folder import RunFolder, run_names
+from longtalk.infinitetalk.run.store.folder import RunFolder, run_names
 
 from .fault_evidence import SUFFIX, Attempt, Decoded, OnDisk, Reference, Verdict, failures, judge, rendered_windows
 

@@ -27,11 +27,11 @@ sys.path.insert(0, str(ROOT / "tests" / "support"))
 
 from spoiled_sounds import RATE_HZ, Case, cases  # noqa: E402
 
-from longtalk.audio.analysis import analyse  # noqa: E402
-from longtalk.audio.findings import Kind, find  # noqa: E402
-from longtalk.audio.resample import resample  # noqa: E402
-from longtalk.audio.sound import Track  # noqa: E402
-from longtalk.audio.source import FileSource, TrackSource  # noqa: E402
+from longtalk.audio.reading.resample import resample  # noqa: E402
+from longtalk.audio.reading.source import FileSource, TrackSource  # noqa: E402
+from longtalk.audio.reading.track import Track  # noqa: E402
+from longtalk.audio.report.analysis import analyse  # noqa: E402
+from longtalk.audio.report.findings import Kind, find  # noqa: E402
 
 VOICES = (
     ("en-us", 150),

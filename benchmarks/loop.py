@@ -27,14 +27,14 @@ from typing import Any
 import torch
 
 from longtalk.infinitetalk.plan.windows import Plan, Window, plan_windows
-from longtalk.infinitetalk.run.checks import look_of, measure, what_is_broken
-from longtalk.infinitetalk.run.formats import VideoFormat
 from longtalk.infinitetalk.run.loop import Carry, Fallbacks, MadeWindow, Rendered, run_windows
-from longtalk.infinitetalk.run.recorder import LAST_FRAME
-from longtalk.infinitetalk.run.run_folder import RunFolder
 from longtalk.infinitetalk.run.seeds import window_seeds
-from longtalk.infinitetalk.run.segment import to_bytes, write_segment
-from longtalk.infinitetalk.run.window_record import FileSum, WindowRecord, window_keys
+from longtalk.infinitetalk.run.store.folder import RunFolder
+from longtalk.infinitetalk.run.store.record import FileSum, WindowRecord, window_keys
+from longtalk.infinitetalk.run.store.recorder import LAST_FRAME
+from longtalk.infinitetalk.run.video.formats import VideoFormat
+from longtalk.infinitetalk.run.video.segment import to_bytes, write_segment
+from longtalk.infinitetalk.run.window_checks import look_of, measure, what_is_broken
 
 from .memory import MOTION, RUN_NAME, MovingGradient
 

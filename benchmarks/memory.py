@@ -25,16 +25,17 @@ import numpy as np
 import psutil
 import torch
 
-from longtalk.infinitetalk.plan.windows import FPS, Plan, Window, plan_windows
-from longtalk.infinitetalk.run.checks import look_of
-from longtalk.infinitetalk.run.formats import CODECS, VideoFormat
-from longtalk.infinitetalk.run.join import WrittenVideo, join
+from longtalk.base.rates import FPS
+from longtalk.infinitetalk.plan.windows import Plan, Window, plan_windows
 from longtalk.infinitetalk.run.loop import Carry, Fallbacks, MadeWindow, Rendered, run_windows
-from longtalk.infinitetalk.run.recorder import Recorder
-from longtalk.infinitetalk.run.run_folder import RunFolder
 from longtalk.infinitetalk.run.seeds import window_seeds
-from longtalk.infinitetalk.run.soundtrack import Soundtrack, write_sound
-from longtalk.infinitetalk.run.window_record import window_keys
+from longtalk.infinitetalk.run.store.folder import RunFolder
+from longtalk.infinitetalk.run.store.record import window_keys
+from longtalk.infinitetalk.run.store.recorder import Recorder
+from longtalk.infinitetalk.run.video.formats import CODECS, VideoFormat
+from longtalk.infinitetalk.run.video.join import WrittenVideo, join
+from longtalk.infinitetalk.run.video.soundtrack import Soundtrack, write_sound
+from longtalk.infinitetalk.run.window_checks import look_of
 from longtalk.infinitetalk.run.window_stats import jumps
 
 LIMIT_MB = 300.0

@@ -6,9 +6,9 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..audio.prepare import prepare_track
-from ..audio.sound import Track, track_from_audio
-from ..audio.stages import AS_PRESET, MAX_TRIM_S, OFF, PRESETS, SETTINGS, Setting, stages_from
+from ..audio.prepare.prepare import prepare_track
+from ..audio.prepare.stages import AS_PRESET, MAX_TRIM_S, OFF, PRESETS, SETTINGS, Setting, stages_from
+from ..audio.reading.track import Track, track_from_audio
 from ..infinitetalk.host.events import sound_events
 from .common import CATEGORY
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
-from ..audio.analysis import analyse
-from ..audio.findings import find
-from ..audio.picture import draw_report
-from ..audio.report import report_json, report_text
-from ..audio.source import TrackSource
+from ..audio.reading.source import TrackSource
+from ..audio.report.analysis import analyse
+from ..audio.report.findings import find
+from ..audio.report.picture import draw_report
+from ..audio.report.text import report_json, report_text
 from ..audio.tracks import track_from_audio
 from ..infinitetalk.host.events import sound_events
 from .common import CATEGORY, to_image

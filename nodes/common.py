@@ -12,12 +12,13 @@ import torch
 from comfy_api.latest import io
 
 from ..audio.tracks import Track, track_from_audio
-from ..infinitetalk.errors import LongTalkError
+from ..base.errors import LongTalkError
+from ..base.rates import FPS
+from ..base.values import shown
+from ..infinitetalk.model.speakers import Speakers, make_speakers
 from ..infinitetalk.plan.shots import timed_plan
 from ..infinitetalk.plan.timing import Timing, check_sound
-from ..infinitetalk.plan.windows import FPS, MAX_WINDOW_FRAMES, Plan, PlanMode, plan_windows
-from ..infinitetalk.speech import Speakers, make_speakers
-from ..infinitetalk.values import shown
+from ..infinitetalk.plan.windows import MAX_WINDOW_FRAMES, Plan, PlanMode, plan_windows
 
 CATEGORY = "LongTalk"
 

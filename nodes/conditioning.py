@@ -10,10 +10,10 @@ import comfy.clip_vision
 import folder_paths
 from comfy_api.latest import io, ui
 
-from ..infinitetalk import conditioning_file
-from ..infinitetalk.errors import LongTalkError
-from ..infinitetalk.host.checks import check_clip_vision
-from ..infinitetalk.values import shown
+from ..base.errors import LongTalkError
+from ..base.values import shown
+from ..infinitetalk.host.wan.conditioning import check_clip_vision
+from ..infinitetalk.model import conditioning_file
 from .common import CATEGORY, file_named
 
 #: Folder name among the models and in the output folder.

@@ -8,16 +8,16 @@ import comfy.samplers
 from comfy_api.latest import io
 
 from ..audio.tracks import track_from_audio
+from ..base.values import check_choice, check_whole
 from ..infinitetalk.host.checks import SIZE_MAX, STEPS_MAX
-from ..infinitetalk.host.ltx import LtxOptions
-from ..infinitetalk.host.ltx_guider import make_ltx_guider, the_guider
-from ..infinitetalk.host.ltx_talk import LtxInputs, frames_of, guides_from, ltx_talk
+from ..infinitetalk.host.ltx.guider import make_ltx_guider, the_guider
+from ..infinitetalk.host.ltx.renderer import LtxOptions
+from ..infinitetalk.host.ltx.run import LtxInputs, frames_of, guides_from, ltx_talk
 from ..infinitetalk.host.noise import SeedNoise
 from ..infinitetalk.plan.ltx_windows import FPS_MAX, WINDOW_MAX_S, geometry, plan_ltx
 from ..infinitetalk.plan.shots import timed_plan
-from ..infinitetalk.run.formats import VideoFormat
 from ..infinitetalk.run.seeds import SEED_LIMIT
-from ..infinitetalk.values import check_choice, check_whole
+from ..infinitetalk.run.video.formats import VideoFormat
 from .common import CATEGORY, share_input, timing_from, timing_input
 from .sampler import (
     ATTENTION_CHOICES,

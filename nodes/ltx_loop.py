@@ -9,16 +9,16 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..audio.tracks import mono, track_from_audio
-from ..infinitetalk.errors import LongTalkError
+from ..base.errors import LongTalkError
+from ..base.tensors import described, is_plain
+from ..base.values import check_number, check_whole
+from ..base.words import clock
+from ..infinitetalk.draw.plan_picture import PICTURE_RATE_HZ, draw_plan
 from ..infinitetalk.plan.keyframes import STRENGTH_MAX, check_images, full_window, keyframes_in, parse_keyframes
 from ..infinitetalk.plan.ltx_loop import ITERATION_MAX, WINDOWS_MAX, loop_plan, loop_report, loop_step
 from ..infinitetalk.plan.ltx_windows import FPS_MAX, WINDOW_MAX_S, geometry
-from ..infinitetalk.plan.picture import PICTURE_RATE_HZ, draw_plan
-from ..infinitetalk.plan.report import clock
 from ..infinitetalk.plan.schedule import schedule_report
 from ..infinitetalk.run.seeds import SEED_LIMIT
-from ..infinitetalk.tensors import described, is_plain
-from ..infinitetalk.values import check_number, check_whole
 from .common import CATEGORY, to_image
 from .plan import prompts_from, schedule_text_input
 

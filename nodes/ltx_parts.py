@@ -7,14 +7,14 @@ from typing import Any
 import torch
 from comfy_api.latest import Input, InputImpl, io
 
-from ..infinitetalk.errors import LongTalkError
+from ..base.errors import LongTalkError
+from ..base.tensors import described
+from ..base.values import check_number, check_whole
 from ..infinitetalk.host.blend import blend_conditioning
 from ..infinitetalk.host.memory import purge
 from ..infinitetalk.model.latents import LATENTS_MAX, Curve, context, crossfade, pin, trim
 from ..infinitetalk.plan.ltx_loop import ITERATION_MAX
-from ..infinitetalk.run.frames import FPS_MAX, TIME_MAX_S, frame_number, video_frame
-from ..infinitetalk.tensors import described
-from ..infinitetalk.values import check_number, check_whole
+from ..infinitetalk.run.video.frames import FPS_MAX, TIME_MAX_S, frame_number, video_frame
 from .common import CATEGORY, share_input, to_image
 from .ltx_loop import image_batch
 

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ..audio.resample import resampling_note
+from ..audio.reading.resample import resampling_note
 from ..audio.tracks import track_from_audio
-from ..infinitetalk.host.ltx_checks import check_audio_vae
-from ..infinitetalk.host.ltx_sound import encode_sound, sound_rate_of
+from ..infinitetalk.host.ltx.checks import check_audio_vae
+from ..infinitetalk.host.ltx.sound import encode_sound, sound_rate_of
 from ..infinitetalk.plan.ltx_loop import loop_plan, loop_step
 from ..infinitetalk.plan.ltx_windows import geometry
 from .common import CATEGORY

@@ -5,7 +5,7 @@ from __future__ import annotations
 import folder_paths
 from comfy_api.latest import io
 
-from ..infinitetalk.host.patch import load_patch
+from ..infinitetalk.host.wan.patch_file import load_patch
 from .common import CATEGORY, file_named
 
 FOLDER = "model_patches"

@@ -7,8 +7,8 @@ from typing import Any
 from comfy_api.latest import io, ui
 
 from ..audio.tracks import mono
-from ..infinitetalk.plan.picture import PICTURE_RATE_HZ, draw_plan
-from ..infinitetalk.plan.report import plan_report
+from ..infinitetalk.draw.plan_picture import PICTURE_RATE_HZ, draw_plan
+from ..infinitetalk.plan.plan_text import plan_report
 from ..infinitetalk.plan.schedule import Resolved, resolve_schedule, schedule_report, windows_of
 from ..infinitetalk.plan.schedule_text import parse_schedule
 from ..infinitetalk.plan.windows import Plan

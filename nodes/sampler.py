@@ -9,19 +9,19 @@ from comfy_api.latest import InputImpl, io
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..audio.tracks import Track, track_from_audio
+from ..base.errors import LongTalkError
+from ..base.values import check_choice, check_whole
 from ..infinitetalk.attention.measured import Precision
-from ..infinitetalk.errors import LongTalkError
 from ..infinitetalk.host.checks import SIZE_MAX, STEPS_MAX
-from ..infinitetalk.host.guider import make_guider
-from ..infinitetalk.host.job import KEEP_CHOICES, RESUME_CHOICES
 from ..infinitetalk.host.noise import SeedNoise
+from ..infinitetalk.host.run import KEEP_CHOICES, RESUME_CHOICES
 from ..infinitetalk.host.session import Result
-from ..infinitetalk.host.speech import encode_speech
-from ..infinitetalk.host.talk import Inputs, talk
-from ..infinitetalk.run.formats import CODECS, VideoFormat
+from ..infinitetalk.host.wan.guider import make_guider
+from ..infinitetalk.host.wan.run import Inputs, talk
+from ..infinitetalk.host.wan.sound import encode_speech
+from ..infinitetalk.model.speakers import Speech
 from ..infinitetalk.run.seeds import SEED_LIMIT
-from ..infinitetalk.speech import Speech
-from ..infinitetalk.values import check_choice, check_whole
+from ..infinitetalk.run.video.formats import CODECS, VideoFormat
 from .common import (
     CATEGORY,
     ScheduleType,

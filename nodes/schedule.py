@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
-from ..infinitetalk.host.schedule import encode_schedule
+from ..infinitetalk.host.prompts import encode_schedule
 from ..infinitetalk.plan.schedule import BLEND_MAX_S, entries_report
 from .common import CATEGORY, ScheduleType
 

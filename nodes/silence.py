@@ -7,10 +7,10 @@ from typing import Any
 from comfy_api.latest import io, ui
 
 from ..audio.voice import leveled_speech
+from ..base.values import check_number
 from ..infinitetalk.host.events import check_interrupt
 from ..infinitetalk.plan.timing import PAUSE_MAX_S, PAUSE_MIN_S, SHOT_MAX_S, Ending, make_timing
-from ..infinitetalk.plan.timing_report import timing_report
-from ..infinitetalk.values import check_number
+from ..infinitetalk.plan.timing_text import timing_report
 from .common import CATEGORY, SpeakersType, TimingType, speakers_from
 
 

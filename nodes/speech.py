@@ -6,11 +6,11 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..audio.features import FeatureMode
+from ..audio.encoder.features import FeatureMode
 from ..audio.tracks import MAX_START_S, TrackMode, track_from_audio
-from ..infinitetalk.host.speech import encode_speech
-from ..infinitetalk.model.speakers import MAX_SPEAKERS
-from ..infinitetalk.speech import make_speakers
+from ..infinitetalk.host.wan.sound import encode_speech
+from ..infinitetalk.model.speaker_map import MAX_SPEAKERS
+from ..infinitetalk.model.speakers import make_speakers
 from .common import CATEGORY, SpeakersType, SpeechType, speakers_from
 
 

@@ -10,8 +10,8 @@ from comfy_api.latest import io
 from comfy_execution.graph_utils import GraphBuilder
 
 from ..audio.tracks import track_from_audio
-from ..infinitetalk.errors import LongTalkError
-from ..infinitetalk.values import check_choice
+from ..base.errors import LongTalkError
+from ..base.values import check_choice
 from .common import CATEGORY
 
 PACK = "ComfyUI-MelBandRoFormer"

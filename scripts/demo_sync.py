@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from longtalk.infinitetalk.plan.picture_canvas import FAINT, TITLE, Canvas
-from longtalk.infinitetalk.plan.picture_layout import BASE_WIDTH, Strip, ticks
-from longtalk.infinitetalk.plan.picture_waves import GRID
-from longtalk.infinitetalk.plan.report import count as count_of
-from longtalk.infinitetalk.run.join import read_frames
+from longtalk.base.canvas import FAINT, TITLE, Canvas
+from longtalk.base.strip import BASE_WIDTH, Strip, ticks
+from longtalk.base.waves import GRID
+from longtalk.base.words import count as count_of
+from longtalk.infinitetalk.run.video.join import read_frames
 from longtalk.metrics.mouth import mouth_height
 from longtalk.metrics.sync import Sync, follow
 from longtalk.training import faces, talking

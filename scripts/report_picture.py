@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from longtalk.audio.analysis import analyse
-from longtalk.audio.findings import find
-from longtalk.audio.picture import draw_report
-from longtalk.audio.report import report_text
-from longtalk.audio.sound import Track
-from longtalk.audio.source import FileSource, TrackSource
+from longtalk.audio.reading.source import FileSource, TrackSource
+from longtalk.audio.reading.track import Track
+from longtalk.audio.report.analysis import analyse
+from longtalk.audio.report.findings import find
+from longtalk.audio.report.picture import draw_report
+from longtalk.audio.report.text import report_text
 
 ROOT = Path(__file__).resolve().parent.parent
 WIDTH = 1200

@@ -234,7 +234,7 @@ def extension_spectrogram(prefix: str) -> dict[str, torch.Tensor]:
 
 def conditioning(name: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """A stand-in for what the text encoder returns: the text of both streams side by side, not yet connected."""
-    from longtalk.infinitetalk.conditioning_file import pack
+    from longtalk.infinitetalk.model.conditioning_file import pack
 
     width = HEADS * (VIDEO_HEAD + AUDIO_HEAD)
     text = seeded(f"ltx_text.{name}", (1, TEXT_TOKENS, width), 1.0)

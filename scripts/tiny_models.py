@@ -71,7 +71,7 @@ def wav2vec2_base() -> dict[str, torch.Tensor]:
 
 def conditioning(name: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """Stand-ins for umt5-xxl text (512 tokens of 4096) and CLIP vision (257 tokens of 1280)."""
-    from longtalk.infinitetalk.conditioning_file import pack
+    from longtalk.infinitetalk.model.conditioning_file import pack
 
     text = seeded(f"text.{name}", (1, 512, 4096), 0.1).half()
     clip_vision = {"penultimate_hidden_states": seeded("clip_vision", (1, 257, 1280), 0.5).half()}

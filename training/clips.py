@@ -8,9 +8,9 @@ import av
 import numpy as np
 import torch
 
-from ..audio.sound import Track, mono
-from ..audio.source import FileSource
-from ..metrics.opening import RATE_HZ
+from longtalk.audio.reading.source import FileSource
+from longtalk.audio.reading.track import Track, mono
+from longtalk.metrics.opening import RATE_HZ
 
 
 def decode(path: Path) -> torch.Tensor:

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import torch
 
-from ..audio.features import speech_features
-from ..metrics.opening import RATE_HZ, audio_opening
+from longtalk.audio.encoder.features import speech_features
+from longtalk.metrics.opening import RATE_HZ, audio_opening
+
 from .clips import decode as read_sound
 from .common import device, say
 

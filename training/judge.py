@@ -14,9 +14,10 @@ from typing import Any
 
 import torch
 
-from ..metrics import look, sync
-from ..metrics.mouth import QUIET
-from ..metrics.opening import RATE_HZ
+from longtalk.metrics import look, sync
+from longtalk.metrics.mouth import QUIET
+from longtalk.metrics.opening import RATE_HZ
+
 from . import talking
 from .clips import decode as read_sound
 from .common import import_comfyui, say

@@ -21,8 +21,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..audio.loudness import normalize_loudness
-from ..metrics.opening import RATE_HZ
+from longtalk.audio.prepare.loudness import normalize_loudness
+from longtalk.metrics.opening import RATE_HZ
+
 from .clips import decode, encode
 
 log = logging.getLogger(__name__)

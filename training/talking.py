@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 
-from ..audio.loudness import normalize_loudness
-from ..metrics.mouth import Box, mouth_height
-from ..metrics.opening import RATE_HZ, audio_opening
+from longtalk.audio.prepare.loudness import normalize_loudness
+from longtalk.metrics.mouth import Box, mouth_height
+from longtalk.metrics.opening import RATE_HZ, audio_opening
+
 from . import faces
 
 MOUTH = Box(top=38, bottom=64, left=30, right=34)
@@ -35,7 +36,7 @@ def load(files: Mapping[str, Path]) -> SimpleNamespace:
     import comfy.utils
     from comfy_extras.nodes_model_advanced import ModelSamplingSD3
 
-    from ..infinitetalk.host.patch import load_patch
+    from longtalk.infinitetalk.host.wan.patch_file import load_patch
 
     model = comfy.sd.load_diffusion_model(str(files["diffusion"]), model_options={"dtype": torch.float32})
     encoder = comfy.utils.load_torch_file(str(files["audio_encoder"]))
@@ -114,9 +115,9 @@ def make(
         seed: of the noise.
         changes: other inputs of the Sampler.
     """
-    from ..infinitetalk.plan.windows import plan_windows
-    from ..nodes.sampler import LongTalkSampler
-    from ..nodes.speech import LongTalkSpeakers
+    from longtalk.infinitetalk.plan.windows import plan_windows
+    from longtalk.nodes.sampler import LongTalkSampler
+    from longtalk.nodes.speech import LongTalkSpeakers
 
     height, width = image.shape[1:3]
     heard: dict[str, Any] = {"audio": as_audio(sounds[0])}

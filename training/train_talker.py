@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from ..infinitetalk.model.audio_attention import cross_attend
-from ..infinitetalk.model.speakers import speaker_map, token_masks
+from longtalk.infinitetalk.model.audio_attention import cross_attend
+from longtalk.infinitetalk.model.speaker_map import speaker_map, token_masks
+
 from . import compact, hearing, pool
 from .common import Training, device, import_comfyui, say, stage_arguments
 from .lowrank import LowRank, replace_linear

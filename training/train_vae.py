@@ -19,7 +19,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from ..metrics.opening import audio_opening
+from longtalk.metrics.opening import audio_opening
+
 from . import faces, parallel_vae
 from .clips import decode as read_sound
 from .common import Training, device, import_comfyui, say, stage_arguments

@@ -10,9 +10,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from ..errors import LongTalkError
-from ..run.files import DamagedFileError, read_json, write_json
-from ..values import shown
+from ...base.errors import LongTalkError
+from ...base.files import DamagedFileError, read_json, write_json
+from ...base.values import shown
 
 log = logging.getLogger(__name__)
 

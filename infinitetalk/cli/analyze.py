@@ -6,13 +6,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import LongTalkError
+from ...base.errors import LongTalkError
 from .arguments import add_force, add_json, check_new_file, new_file
 from .terminal import Progress, complain, say, say_json
 
 if TYPE_CHECKING:
-    from ...audio.analysis import Analysis
-    from ...audio.findings import Finding
+    from ...audio.report.analysis import Analysis
+    from ...audio.report.findings import Finding
 
 
 def add_parser(commands: Any) -> None:
@@ -32,7 +32,7 @@ def add_parser(commands: Any) -> None:
 
 
 def _analyze(chosen: argparse.Namespace) -> int:
-    from ...audio.report import report_json, report_text
+    from ...audio.report.text import report_json, report_text
 
     pictures = _pictures(chosen)
     reports: list[dict[str, Any]] = []
@@ -91,9 +91,9 @@ def _pictures(chosen: argparse.Namespace) -> list[Path | None]:
 
 
 def _heard(file: Path) -> tuple[Analysis, tuple[Finding, ...]]:
-    from ...audio.analysis import analyse
-    from ...audio.findings import find
-    from ...audio.source import FileSource
+    from ...audio.reading.source import FileSource
+    from ...audio.report.analysis import analyse
+    from ...audio.report.findings import find
 
     source = FileSource(file)
     with Progress(source.name, source.duration_s) as progress:
@@ -104,7 +104,7 @@ def _heard(file: Path) -> tuple[Analysis, tuple[Finding, ...]]:
 def _draw(picture: Path, analysis: Analysis, findings: tuple[Finding, ...]) -> None:
     from PIL import Image
 
-    from ...audio.picture import draw_report
+    from ...audio.report.picture import draw_report
 
     pixels = Image.fromarray(draw_report(analysis, findings))
     with new_file(picture) as part:

@@ -11,8 +11,8 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import LongTalkError
-from ..run.files import atomic, disk_errors
+from ...base.errors import LongTalkError
+from ...base.files import atomic, disk_errors
 
 if TYPE_CHECKING:
     from ..plan.windows import Plan
@@ -53,8 +53,9 @@ def windows(chosen: argparse.Namespace, duration_s: Fraction) -> Plan:
     Raises:
         LongTalkError: settings that do not fit together.
     """
+    from ...base.rates import FPS
     from ..plan.ltx_windows import geometry, plan_ltx
-    from ..plan.windows import FPS, plan_windows
+    from ..plan.windows import plan_windows
 
     if not chosen.ltx:
         return plan_windows(ceil(duration_s * FPS), chosen.window_frames, chosen.motion_frames, chosen.mode)

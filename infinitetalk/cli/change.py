@@ -7,15 +7,15 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import LongTalkError
-from ..plan.report import count
-from ..run.chains import check_file
-from ..run.files import DamagedFileError, disk_errors
-from ..run.join import WrittenVideo, join
-from ..run.run_folder import RunFolder
+from ...base.errors import LongTalkError
+from ...base.files import DamagedFileError, disk_errors
+from ...base.words import count
+from ..run.store.chains import check_file
+from ..run.store.folder import RunFolder
+from ..run.store.overview import NOT_A_RUN, UNREADABLE, Overview
+from ..run.video.join import WrittenVideo, join
 from .arguments import check_new_file, new_file
 from .describe import sound_damage, video_damage
-from .overview import NOT_A_RUN, UNREADABLE, Overview
 
 
 @dataclass(frozen=True)

@@ -9,20 +9,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..errors import LongTalkError
-from ..plan.report import clock, count
-from ..plan.windows import FPS
-from ..run.chains import Chain, check_file, require_file
-from ..run.files import DamagedFileError
-from ..run.report import LEGEND, marks_of
+from ...base.errors import LongTalkError
+from ...base.files import DamagedFileError
+from ...base.rates import FPS, FRAME_SLACK
+from ...base.words import clock, count
 from ..run.seeds import SEED_LIMIT
-from ..run.window_record import WindowRecord
+from ..run.store.chains import Chain, check_file, require_file
+from ..run.store.overview import About, Overview
+from ..run.store.record import WindowRecord
+from ..run.store.windows_text import LEGEND, marks_of
 from ..run.window_stats import WindowStats, begins_shot
-from .overview import About, Overview
 from .terminal import megabytes, table
 
 _PLACEHOLDER = "SEED"
-_FLOAT_SLACK_FRAMES = 1e-6  # 4.6 s * 25 comes out a hair below frame 115
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ def moment(run: Overview, second: float) -> Moment:
             actual=f"{second:g}",
             action="Take the second from the player's clock",
         )
-    frame = math.floor(second * about.fps + _FLOAT_SLACK_FRAMES)
+    frame = math.floor(second * about.fps + FRAME_SLACK)
     window = next(number for number, end in enumerate(about.ends, start=1) if frame < end)
     chain = run.windows.current
     shot = about.shot_of(window)

@@ -14,7 +14,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 
-from ..errors import LongTalkError
+from ...base.errors import LongTalkError
 from . import analyze, plan, prepare, runs, song
 from .terminal import complain
 

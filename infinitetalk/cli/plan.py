@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import LongTalkError
+from ...base.errors import LongTalkError
 from .arguments import add_force, add_json, add_windows, check_new_file, new_file, windows
 from .terminal import Progress, say, say_json
 
@@ -45,10 +45,10 @@ def _numbers(text: str) -> list[float]:
 
 def _plan(chosen: argparse.Namespace) -> int:
     from ...audio.tracks import TrackMode, checked_starts, timeline
-    from ..model.speakers import MAX_SPEAKERS
-    from ..plan.report import plan_report
+    from ...base.values import check_choice
+    from ..model.speaker_map import MAX_SPEAKERS
+    from ..plan.plan_text import plan_report
     from ..plan.schedule import schedule_report
-    from ..values import check_choice
 
     if len(chosen.speech) > MAX_SPEAKERS:
         raise LongTalkError(
@@ -95,10 +95,10 @@ class _Speech:
     """
 
     def __init__(self, path: Path, *, picture: bool) -> None:
-        from ...audio.filters import Filter, through
-        from ...audio.source import FileSource
-        from ...audio.stretch import Watched
-        from ..plan.picture import PICTURE_RATE_HZ
+        from ...audio.prepare.filters import Filter, through
+        from ...audio.prepare.stretch import Watched
+        from ...audio.reading.source import FileSource
+        from ..draw.plan_picture import PICTURE_RATE_HZ
 
         source = FileSource(path)
         self.path, self.name, self.rate_hz = path, source.name, source.rate_hz
@@ -141,7 +141,7 @@ def _draw(
     import numpy as np
     from PIL import Image
 
-    from ..plan.picture import PICTURE_RATE_HZ, draw_plan
+    from ..draw.plan_picture import PICTURE_RATE_HZ, draw_plan
 
     waves = [
         np.concatenate([np.zeros(int(start_s * PICTURE_RATE_HZ), np.float32), *speech.wave])

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...audio.stages import AS_PRESET, SETTINGS, stages_from
+from ...audio.prepare.stages import AS_PRESET, SETTINGS, stages_from
 from .arguments import add_force, add_json, check_new_file, new_file, seconds
 from .terminal import Progress, complain, megabytes, say, say_json
 
@@ -41,10 +41,10 @@ def add_parser(commands: Any) -> None:
 
 
 def _prepare(chosen: argparse.Namespace) -> int:
-    from ...audio.prepare import prepare
-    from ...audio.source import FileSource
-    from ...audio.stretch import Watched
-    from ...audio.writer import check_target, write_file
+    from ...audio.prepare.prepare import prepare
+    from ...audio.prepare.stretch import Watched
+    from ...audio.reading.source import FileSource
+    from ...audio.reading.writer import check_target, write_file
 
     settings = {setting.name: getattr(chosen, setting.name) for setting in SETTINGS}
     stages = stages_from(chosen.preset, settings, chosen.start, chosen.end)

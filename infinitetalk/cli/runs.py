@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import LongTalkError
-from ..plan.report import count
+from ...base.errors import LongTalkError
+from ...base.words import count
+from ..run.store.overview import NOT_A_RUN, UNREADABLE, Overview, overview, overviews
 from . import change, describe
 from .arguments import add_force, add_json, seconds
-from .overview import NOT_A_RUN, UNREADABLE, Overview, overview, overviews
 from .terminal import complain, confirm, megabytes, say, say_json, table
 
 _ROOT_NAME = "longtalk"

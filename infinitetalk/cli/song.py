@@ -33,9 +33,9 @@ def add_parser(commands: Any) -> None:
 
 
 def _song(chosen: argparse.Namespace) -> int:
+    from ...audio.prepare.stretch import Watched
+    from ...audio.reading.source import FileSource
     from ...audio.song import analyse_song
-    from ...audio.source import FileSource
-    from ...audio.stretch import Watched
     from ..plan.schedule import windows_of
     from ..plan.song_text import song_schedule
 

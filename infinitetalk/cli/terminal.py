@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import TextIO
 
-from ..errors import LongTalkError
+from ...base.errors import LongTalkError
 
 _LINE_LIMIT = 2000
 """Characters; more is no line for a person, and comes from a file that somebody tampered with."""

@@ -14,10 +14,10 @@ import comfy.model_prefetch
 import folder_paths
 import torch
 
+from ...base.errors import LongTalkError
 from ..attention.backends import Backend, installed, software
 from ..attention.chooser import Chooser
 from ..attention.measured import Case, Precision, Store, precision_of, table
-from ..errors import LongTalkError
 
 OVERRIDE = "optimized_attention_override"
 

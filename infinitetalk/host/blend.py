@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from ..errors import LongTalkError
-from ..tensors import described, is_plain
-from ..values import check_number
+from ...base.errors import LongTalkError
+from ...base.tensors import described, is_plain
+from ...base.values import check_number
 
 Conditioning = list[list[Any]]
 Part = tuple[Any, float]

@@ -5,40 +5,16 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-import comfy.model_base
-import comfy.model_patcher
 import torch
 
-from ..errors import LongTalkError
-from ..tensors import described, is_finite, is_plain
-from ..values import as_whole, shown
-from .prompts import LATENT_CHANNELS, check_clip_vision, check_text
-
-__all__ = [
-    "LATENT_CHANNELS",
-    "VAE_SPATIAL",
-    "check_clip_vision",
-    "check_guider",
-    "check_image",
-    "check_latents",
-    "check_model",
-    "check_no_context",
-    "check_noise",
-    "check_sampler",
-    "check_sigmas",
-    "check_text",
-    "check_vae",
-    "guider_parts",
-    "snapped_size",
-]
+from ...base.errors import LongTalkError
+from ...base.tensors import described, is_finite, is_plain
+from ...base.values import as_whole, shown
 
 log = logging.getLogger(__name__)
 
 SIZE_STEP = 16
 SIZE_MAX = 4096
-VAE_SPATIAL = 8
-#: Input channels of an image-to-video model: noise, mask and image.
-I2V_CHANNELS = 36
 #: As many steps as the widget of the sampler allows.
 STEPS_MAX = 10_000
 #: WAN is a flow model: a sigma is the share of noise, 1 at most. Nodes that scale a schedule pass it a little; those of
@@ -46,48 +22,6 @@ STEPS_MAX = 10_000
 SIGMA_MAX = 2.0
 #: Pixels are 0 to 1, and interpolation overshoots a little.
 PIXELS = (-1.0, 2.0)
-
-
-def check_model(model: Any) -> None:
-    """The model must be WAN 2.1 image-to-video.
-
-    Raises:
-        LongTalkError
-    """
-    inner = getattr(model, "model", None)
-    found = _other_model(model, inner)
-    if found is not None:
-        raise LongTalkError(
-            "model",
-            expected="a WAN 2.1 image-to-video model (wan2.1_i2v_480p_14B or wan2.1_i2v_720p_14B)",
-            actual=found,
-            action="Load it with Load Diffusion Model (or a GGUF loader) and connect it to 'model'",
-        )
-    check_no_context(model)
-
-
-def _other_model(model: Any, inner: Any) -> str | None:
-    """What a MODEL is, in the words of its users, if it is not WAN 2.1 image-to-video.
-
-    ComfyUI has one class for WAN 2.1 and for the 14B models of WAN 2.2. Those of 2.2 have no image embedding: their
-    picture comes through the latents alone, and InfiniteTalk's layers were never trained on them.
-    """
-    if model is None:
-        return "nothing"
-    if not isinstance(inner, comfy.model_base.WAN21) or not isinstance(model, comfy.model_patcher.ModelPatcher):
-        return type(inner if inner is not None else model).__name__
-    net = inner.diffusion_model
-    channels = net.patch_embedding.weight.shape[1]
-    if isinstance(inner, comfy.model_base.WAN22):
-        return "WAN 2.2 5B (wan2.2_ti2v_5B)"
-    if type(inner) is comfy.model_base.WAN21 and getattr(net, "img_emb", None) is None:
-        if channels == I2V_CHANNELS:
-            return "WAN 2.2 image-to-video 14B, the high or the low noise model (it has no image embedding)"
-        if channels == LATENT_CHANNELS:
-            return "WAN text-to-video (wan2.1_t2v, or wan2.2_t2v's high or low noise model)"
-    if channels != I2V_CHANNELS or type(inner) is not comfy.model_base.WAN21:
-        return f"{type(inner).__name__} with {channels} input channels"
-    return None
 
 
 def check_no_context(model: Any) -> None:
@@ -102,31 +36,6 @@ def check_no_context(model: Any) -> None:
             expected="a model without context windows",
             actual="one with a context window node applied",
             action="Remove the context windows node; LongTalk makes the windows itself",
-        )
-
-
-def check_vae(vae: Any) -> None:
-    """The VAE must be WAN 2.1's: 16 channels, 8 times smaller.
-
-    Raises:
-        LongTalkError
-    """
-    channels = getattr(vae, "latent_channels", None)
-    compression = getattr(vae, "spacial_compression_encode", None)
-    scale = compression() if callable(compression) and not isinstance(vae, type) else None
-    found = channels, scale, getattr(vae, "latent_dim", None)
-    works = all(callable(getattr(vae, name, None)) for name in ("encode", "decode"))
-    if found != (LATENT_CHANNELS, VAE_SPATIAL, 3) or not works:
-        actual = f"a VAE with {channels} channels and scale {scale}"
-        if channels is None:
-            actual = "nothing" if vae is None else f"a {type(vae).__name__}"
-        if channels == 48:
-            actual += " (that is wan2.2_vae)"
-        raise LongTalkError(
-            "vae",
-            expected=f"the WAN 2.1 VAE ({LATENT_CHANNELS} channels, scale {VAE_SPATIAL})",
-            actual=actual,
-            action="Load wan_2.1_vae.safetensors with Load VAE",
         )
 
 
@@ -307,15 +216,3 @@ def guider_parts(guider: Any) -> tuple[Any, dict[str, Any]]:
             action="Connect Audio Guider (LongTalk), CFGGuider or BasicGuider",
         )
     return getattr(guider, "model_patcher", None), conds
-
-
-def check_guider(guider: Any) -> None:
-    """A GUIDER over a WAN model with prompts that fit it.
-
-    Raises:
-        LongTalkError
-    """
-    model, conds = guider_parts(guider)
-    check_model(model)
-    for name, entries in conds.items():
-        check_text(entries, str(name))

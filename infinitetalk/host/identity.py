@@ -11,15 +11,15 @@ import av
 import comfy.model_patcher
 import torch
 
-from ...audio.resample import naming, resampler
+from ...audio.reading.resample import naming, resampler
 from ..attention.measured import Precision
 from ..plan.windows import Plan, Window
-from ..run.fingerprint import fingerprint, weights_fingerprint
-from ..run.formats import VideoFormat
-from ..run.run_folder import FORMAT, NAME_LENGTH
-from .ltx_sound import sound_rate_of
-from .packed_linear import PackedLinear
-from .schedule import POSITIVE, WindowPrompts
+from ..run.store.fingerprint import fingerprint, weights_fingerprint
+from ..run.store.folder import FORMAT, NAME_LENGTH
+from ..run.video.formats import VideoFormat
+from .ltx.sound import sound_rate_of
+from .prompts import POSITIVE, WindowPrompts
+from .wan.packed_linear import PackedLinear
 
 #: Entries of a conditioning that ComfyUI makes anew each time it converts one.
 _VOLATILE = ("uuid", "model_conds")

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import comfy.model_management
 
-from ..errors import LongTalkError
+from ...base.errors import LongTalkError
 
 log = logging.getLogger(__name__)
 

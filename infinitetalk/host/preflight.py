@@ -16,11 +16,12 @@ from typing import Any
 import comfy.model_management
 import torch
 
-from ..errors import LongTalkError
+from ...base.errors import LongTalkError
+from ...base.grid import WAN_GRID, LatentGrid
 from ..plan import estimate
-from ..plan.estimate import WAN_GRID, Estimate, LatentGrid, Transformer, size_text
+from ..plan.estimate import Estimate, Transformer, size_text
 from ..plan.windows import Plan
-from ..run.formats import VideoFormat
+from ..run.video.formats import VideoFormat
 
 log = logging.getLogger(__name__)
 

@@ -1,162 +1,150 @@
-"""What CONDITIONING and CLIP_VISION_OUTPUT must hold for WAN 2.1 image-to-video, extras of other nodes included."""
+"""A prompt schedule with its encoded prompts, and what each window of a run gets of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
-import comfy.conds
-import comfy.controlnet
-import comfy.hooks
+import comfy.sampler_helpers
 
-from ..errors import LongTalkError
-from ..tensors import described, is_finite, is_plain
-from ..values import check_number
+from ...base.errors import LongTalkError
+from ...base.tensors import described
+from ...base.values import check_flag, check_number
+from ..plan.schedule import BLEND_MAX_S, Resolved, notes_text, resolve_schedule, schedule_report
+from ..plan.schedule_text import Schedule, parse_schedule
+from .blend import Part, blend_conditioning, check_blend
 
-TEXT_WIDTH = 4096
-CLIP_VISION_WIDTH = 1280
-LATENT_CHANNELS = 16
+log = logging.getLogger(__name__)
 
-_TEXT = f"text conditioning [1, tokens, {TEXT_WIDTH}] from umt5-xxl"
-_LOAD_TEXT = "Load umt5_xxl with Load CLIP (type wan) and connect its CLIP Text Encode"
-
-#: Extras that core calculates with.
-_NUMBERS = (
-    *("strength", "mask_strength", "start_percent", "end_percent", "clip_start_percent", "clip_end_percent"),
-    *("timestep_start", "timestep_end"),
-)
-#: Extras that cut the picture or change the model's input, which the windows decide here.
-_OTHER_RUNS = ("area", "set_area_to_bounds", "gligen", "noise_concat", "time_dim_concat", "context_latents")
+POSITIVE = "positive"
+"""What guiders call the prompt that a schedule replaces."""
 
 
-def _is_mask(value: object) -> bool:
-    if not is_plain(value) or not value.is_floating_point() or value.ndim != 3:
-        return False
-    return value.shape[0] == 1 and value.numel() > 0 and is_finite(value)
+@dataclass(frozen=True)
+class EncodedSchedule:
+    """LONGTALK_SCHEDULE: a schedule and the CONDITIONING of each of its entries; equal texts share one."""
+
+    schedule: Schedule
+    conditionings: tuple[Any, ...]
+    snap: bool = True
+    blend_s: float = 0.0
 
 
-def _is_latents(value: object) -> bool:
-    return is_plain(value) and value.is_floating_point() and value.ndim == 5 and value.shape[1] == LATENT_CHANNELS
+def encode_schedule(clip: Any, text: str, snap: bool = True, blend_s: float = 0.0) -> EncodedSchedule:
+    """Read a schedule and encode each distinct text once, as CLIP Text Encode does.
+
+    Raises:
+        LongTalkError: a schedule that cannot be read, no text encoder, settings out of range. Nothing is encoded then.
+    """
+    schedule = parse_schedule(text)
+    snap = check_flag(snap, "snap")
+    blend_s = check_number(blend_s, "blend_s", 0.0, BLEND_MAX_S)
+    if not all(callable(getattr(clip, name, None)) for name in ("tokenize", "encode_from_tokens_scheduled")):
+        raise LongTalkError(
+            "clip",
+            expected="a text encoder",
+            actual=described(clip),
+            action="Connect Load CLIP; a checkpoint without a text encoder gives none",
+        )
+    encoded = {each: clip.encode_from_tokens_scheduled(clip.tokenize(each)) for each in schedule.texts}
+    return EncodedSchedule(schedule, tuple(encoded[entry.text] for entry in schedule.entries), snap, blend_s)
 
 
-def _are_latents(value: object) -> bool:
-    return isinstance(value, (list, tuple)) and len(value) > 0 and all(map(_is_latents, value))
-
-
-def _are_model_inputs(value: object) -> bool:
-    return isinstance(value, dict) and all(isinstance(each, comfy.conds.CONDRegular) for each in value.values())
-
-
-#: Further extras that core reads: what they must be, in words and as a test.
-_KINDS: Mapping[str, tuple[str, Callable[[object], bool]]] = {
-    "mask": ("a mask [1, H, W]", _is_mask),
-    "control": ("a ControlNet", lambda value: isinstance(value, comfy.controlnet.ControlBase)),
-    "hooks": ("hooks", lambda value: isinstance(value, comfy.hooks.HookGroup)),
-    "model_conds": ("a dictionary of model inputs", _are_model_inputs),
-    "cross_attn_controlnet": ("a tensor", is_plain),
-    "reference_latents": (f"latents [1, {LATENT_CHANNELS}, T, h, w]", _are_latents),
-    "concat_mask_index": ("a whole number", lambda value: isinstance(value, int)),
-}
-
-
-def _check_extra(extra: Mapping[str, Any], name: str) -> None:
-    for key, value in extra.items():
-        if not isinstance(key, str):
-            raise LongTalkError(
-                name, expected="extras with names", actual=f"one named {described(key)}", action=_LOAD_TEXT
-            )
-        if key in _OTHER_RUNS and value is not None and value is not False:
-            raise LongTalkError(
-                name,
-                expected="a prompt for the whole picture and every frame",
-                actual=f"one with '{key}'",
-                action="Remove the node that adds it; for a part of the picture use a mask",
-            )
-        if key in _NUMBERS:
-            check_number(value, f"{key} in {name}", -1e6, 1e6)
-        what, good = _KINDS.get(key, ("", None))
-        if good is not None and value is not None and not good(value):
-            raise LongTalkError(
-                f"{key} in {name}",
-                expected=what,
-                actual=described(value),
-                action=f"Remove the node that adds '{key}', or connect the right kind to it",
-            )
-    check_clip_vision(extra.get("clip_vision_output"), f"clip_vision_output in {name}")
-
-
-def check_text(conditioning: Any, name: str) -> None:
-    """Text conditioning must come from umt5-xxl (4096 wide), one text per entry.
+def check_schedule(encoded: Any, check_text: Callable[[Any, str], None]) -> None:
+    """What is connected as a schedule must be one, and its prompts must fit the model. None is fine.
 
     Args:
-        conditioning: CONDITIONING, or a guider's converted list of dictionaries.
+        encoded: from Prompt Schedule (LongTalk), or None.
+        check_text: called with each distinct conditioning and its name; raises when the model cannot use it.
 
     Raises:
         LongTalkError
     """
-    if not isinstance(conditioning, (list, tuple)) or not conditioning:
-        actual = "nothing" if isinstance(conditioning, (list, tuple)) else described(conditioning)
-        raise LongTalkError(name, expected=_TEXT, actual=actual, action=_LOAD_TEXT)
-    for entry in conditioning:
-        if isinstance(entry, dict):
-            text, extra = entry.get("cross_attn"), entry
-        elif isinstance(entry, (list, tuple)) and len(entry) == 2 and isinstance(entry[1], dict):
-            text, extra = entry
-        else:
-            raise LongTalkError(
-                name, expected="entries of a text and a dictionary", actual=described(entry), action=_LOAD_TEXT
-            )
-        if not is_plain(text) or not text.is_floating_point() or text.ndim != 3 or text.shape[-1] != TEXT_WIDTH:
-            actual = described(text)
-            if is_plain(text) and text.ndim > 0:
-                actual = f"{text.shape[-1]} wide ({actual})"
-            raise LongTalkError(name, expected=_TEXT, actual=actual, action=_LOAD_TEXT)
-        if text.shape[0] != 1 or text.shape[1] < 1:
-            raise LongTalkError(
-                name,
-                expected="one text [1, tokens, 4096] per entry",
-                actual=described(text),
-                action="Encode one prompt; join several with Conditioning (Combine)",
-            )
-        if not is_finite(text):
-            raise LongTalkError(
-                name,
-                expected="finite values from the text encoder",
-                actual="NaN or infinity",
-                action="Load umt5_xxl in another precision (bf16 or fp8 scaled), or its file again",
-            )
-        _check_extra(extra, name)
-
-
-def check_clip_vision(output: Any, name: str = "clip_vision_output") -> None:
-    """CLIP vision must be clip_vision_h (1280 wide), of one picture. None is fine: the model also runs without.
-
-    Raises:
-        LongTalkError
-    """
-    if output is None:
+    if encoded is None:
         return
-    hidden = getattr(output, "penultimate_hidden_states", None)
-    expected = f"hidden states [1, tokens, {CLIP_VISION_WIDTH}] from clip_vision_h"
-    action = "Load clip_vision_h.safetensors with Load CLIP Vision"
-    if not is_plain(hidden) or not hidden.is_floating_point() or hidden.ndim != 3:
-        actual = "no hidden states" if hidden is None else described(hidden)
-        raise LongTalkError(name, expected=expected, actual=actual, action=action)
-    if hidden.shape[-1] != CLIP_VISION_WIDTH or hidden.shape[1] < 1:
+    if not isinstance(encoded, EncodedSchedule):
         raise LongTalkError(
-            name, expected=expected, actual=f"{hidden.shape[-1]} wide ({described(hidden)})", action=action
+            "schedule",
+            expected="the output of Prompt Schedule (LongTalk)",
+            actual=described(encoded),
+            action="Connect Prompt Schedule (LongTalk), or leave the input open",
         )
-    if hidden.shape[0] != 1:
-        raise LongTalkError(
-            name,
-            expected="one picture",
-            actual=f"a batch of {hidden.shape[0]}",
-            action="Encode the reference image by itself (Get Image from Batch)",
-        )
-    if not is_finite(hidden):
-        raise LongTalkError(
-            name,
-            expected="finite values",
-            actual="NaN or infinity",
-            action="Check the image, or download clip_vision_h.safetensors again",
-        )
+    seen: set[int] = set()
+    for entry, conditioning in zip(encoded.schedule.entries, encoded.conditionings, strict=True):
+        if id(conditioning) not in seen:
+            seen.add(id(conditioning))
+            check_text(conditioning, f"schedule, line {entry.line}")
+
+
+class WindowPrompts:
+    """What each window of one run is told. Made by :func:`window_prompts`; all texts are encoded.
+
+    Mixed prompts are mixed when their window asks for them: a sum of two tensors, while all mixes of an hour would
+    take gigabytes.
+    """
+
+    def __init__(self, encoded: EncodedSchedule, resolved: Resolved) -> None:
+        self.resolved = resolved
+        self._parts = [_parts(encoded, weights) for weights in resolved.windows]
+        mixed = {tuple(id(conditioning) for conditioning, _ in parts): parts for parts in self._parts if len(parts) > 1}
+        for parts in mixed.values():
+            names = [_name(encoded, conditioning) for conditioning, _ in parts]
+            check_blend(parts, names)
+
+    def conditioning(self, window: int) -> Any:
+        """CONDITIONING of a window, by its index from 0: an entry's own object, or a blend."""
+        return blend_conditioning(self._parts[window])
+
+    def conds(self, window: int) -> list[dict[str, Any]]:
+        """The same as a guider keeps it in ``original_conds``."""
+        out: list[dict[str, Any]] = comfy.sampler_helpers.convert_cond(self.conditioning(window))
+        return out
+
+    def identity(self, digest: Callable[[Any], str]) -> list[list[tuple[str, float]]]:
+        """For each window its prompts' digests and weights: equal for runs that are told the same."""
+        known: dict[int, str] = {}
+        for parts in self._parts:
+            for conditioning, _ in parts:
+                if id(conditioning) not in known:
+                    known[id(conditioning)] = digest(conditioning)
+        return [[(known[id(conditioning)], weight) for conditioning, weight in parts] for parts in self._parts]
+
+    def report(self, *, whole: bool = False) -> str:
+        """Which window has which prompt, and the notes, see :func:`~..plan.schedule.schedule_report`."""
+        return schedule_report(self.resolved, whole=whole)
+
+
+def window_prompts(encoded: EncodedSchedule, starts: Sequence[Fraction | int], total: Fraction | int) -> WindowPrompts:
+    """Lay an encoded schedule over a run's windows.
+
+    Args:
+        encoded: checked with :func:`check_schedule`.
+        starts: seconds at which each window's new frames begin.
+        total: seconds of video.
+
+    Raises:
+        LongTalkError: the windows are none, or prompts that are to be mixed cannot be.
+    """
+    resolved = resolve_schedule(encoded.schedule, starts, total, snap=encoded.snap, blend_s=encoded.blend_s)
+    prompts = WindowPrompts(encoded, resolved)
+    for line in notes_text(resolved.notes):
+        log.info("%s", line)
+    return prompts
+
+
+def _parts(encoded: EncodedSchedule, weights: Sequence[tuple[int, float]]) -> list[Part]:
+    """A window's conditionings and weights; entries with the same text count as one."""
+    shares: dict[int, Part] = {}
+    for entry, weight in weights:
+        conditioning = encoded.conditionings[entry]
+        _, before = shares.get(id(conditioning), (None, 0.0))
+        shares[id(conditioning)] = conditioning, before + weight
+    return list(shares.values()) if len(shares) > 1 else [(conditioning, 1.0) for conditioning, _ in shares.values()]
+
+
+def _name(encoded: EncodedSchedule, conditioning: Any) -> str:
+    place = next(index for index, each in enumerate(encoded.conditionings) if each is conditioning)
+    return f"schedule, line {encoded.schedule.entries[place].line}"

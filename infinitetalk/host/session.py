@@ -12,28 +12,29 @@ from pathlib import Path
 import comfy.model_management
 import torch
 
-from ..errors import LongTalkError
+from ...base.errors import LongTalkError
+from ...base.files import DamagedFileError
+from ...base.words import clock_text
 from ..plan.estimate import Estimate
-from ..plan.report import plan_report
-from ..run.checks import look_of
-from ..run.files import DamagedFileError
-from ..run.join import WrittenVideo, join, read_frames
+from ..plan.plan_text import plan_report
 from ..run.loop import Carry, Fallbacks, MadeWindow, Start, run_windows
-from ..run.progress import RunProgress, clock_text
-from ..run.recorder import LAST_FRAME, Recorder
-from ..run.report import windows_report
+from ..run.progress import RunProgress
 from ..run.retakes import parse_retakes, retake_seeds
-from ..run.run_folder import RunFolder, run_names
 from ..run.seeds import parse_rerender, window_seeds
-from ..run.soundtrack import write_sound
-from ..run.window_chain import WindowChain, kept_text
-from ..run.window_record import WindowRecord
+from ..run.store.folder import RunFolder, run_names
+from ..run.store.record import WindowRecord
+from ..run.store.recorder import LAST_FRAME, Recorder
+from ..run.store.take import WindowChain, kept_text
+from ..run.store.windows_text import windows_report
+from ..run.video.join import WrittenVideo, join, read_frames
+from ..run.video.soundtrack import write_sound
+from ..run.window_checks import look_of
 from .compiled import compiled_apart
 from .events import RunEvents, check_interrupt
 from .identity import identity_of
-from .job import Job, runs_root
 from .memory import free_everything, is_out_of_memory, twice
 from .noise import WindowNoise, base_seed
+from .run import Job, runs_root
 
 log = logging.getLogger(__name__)
 

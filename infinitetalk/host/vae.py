@@ -13,8 +13,7 @@ from typing import Any
 import comfy.model_management
 import torch
 
-from ..plan.windows import VAE_STEP
-from .checks import VAE_SPATIAL
+from ...base.grid import VAE_STEP, WAN_GRID
 
 #: Side of the VAE's tiles in pixels, by memory level above 0, with a quarter of overlap. Tiles are spatial only: a clip
 #: decoded in pieces of time flickers where the pieces meet.
@@ -35,7 +34,7 @@ class ClipVae:
         memory_level: 0 for whole clips, then an index into :data:`TILES` from 1.
     """
 
-    def __init__(self, vae: Any, spatial: int = VAE_SPATIAL, step: int = VAE_STEP) -> None:
+    def __init__(self, vae: Any, spatial: int = WAN_GRID.spatial, step: int = VAE_STEP) -> None:
         self._vae = vae
         self._spatial, self._step = spatial, step
         self._on_gpu = copy.copy(vae)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from .audio_projection import AudioProjection
-from .speakers import Attention, by_speaker, rotate, token_positions
+from .speaker_map import Attention, by_speaker, rotate, token_positions
 
 #: Heads of the audio attention in every published file, whatever the model's own head count.
 AUDIO_HEADS = 40

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from ...audio.features import LAYERS as AUDIO_LAYERS
-from ...audio.features import WIDTH as AUDIO_WIDTH
-from ..plan.windows import VAE_STEP
+from ...audio.encoder.features import LAYERS as AUDIO_LAYERS
+from ...audio.encoder.features import WIDTH as AUDIO_WIDTH
+from ...base.grid import VAE_STEP
 from .gate import Gate, gated
 
 AUDIO_WINDOW = 5

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import torch
 
-from ...audio.features import LAYERS as AUDIO_LAYERS
-from ...audio.features import WIDTH as AUDIO_WIDTH
-from ..errors import LongTalkError
-from ..gguf_file import GGUFFile, is_gguf, open_gguf
-from ..tensor_file import TensorFile, open_tensors
-from ..tensors import described, is_finite
+from ...audio.encoder.features import LAYERS as AUDIO_LAYERS
+from ...audio.encoder.features import WIDTH as AUDIO_WIDTH
+from ...base.errors import LongTalkError
+from ...base.tensors import described, is_finite
 from .audio_attention import AUDIO_HEADS
 from .audio_projection import AUDIO_WINDOW, LATER_WINDOW
+from .gguf_file import GGUFFile, is_gguf, open_gguf
 from .quantised import FP8_DTYPES, PackedWeight
+from .tensor_file import TensorFile, open_tensors
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ and the output ``W_o concat_h(sum_m p_m,h v_m,h) + b_o`` is ``sum_h,m p_m,h (W_o
 in brackets made for each audio token and head, once per frame, two matrix products with H * M = 1280 columns do the
 work of two with 5120, and nothing of the query's size is ever written. The sums are the same, in another order.
 
-With several speakers each picture token's query is turned by a position of its own (see :mod:`.speakers`), so only the
-output can be folded.
+With several speakers each picture token's query is turned by a position of its own (see :mod:`.speaker_map`), so only
+the output can be folded.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from .speakers import audio_positions, placements, rotate, speakers_in, token_positions
+from .speaker_map import audio_positions, placements, rotate, speakers_in, token_positions
 
-#: ``(x [B, N, H, D], positions [B, N])``: x turned by the positions, see :func:`.speakers.rotate`.
+#: ``(x [B, N, H, D], positions [B, N])``: x turned by the positions, see :func:`.speaker_map.rotate`.
 Turn = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 #: ``(layer, like)``: a context in which the layer's weight and bias (or None) are there in ``like``'s device and dtype.
 LayerWeights = Callable[[Any, torch.Tensor], AbstractContextManager["tuple[torch.Tensor, torch.Tensor | None]"]]
@@ -59,7 +59,7 @@ def add_audio(
         scale: strength of the audio.
         weights: gives the layers' weights.
         mapped: the speaker map ``[B, classes, F * S]`` when there is more than one speaker.
-        turn: the rotary embedding, when there is a quicker one than :func:`.speakers.rotate`.
+        turn: the rotary embedding, when there is a quicker one than :func:`.speaker_map.rotate`.
 
     Returns:
         ``[B, N, C]``

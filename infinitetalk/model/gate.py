@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..plan.timing import Segment
-from ..plan.windows import FPS
+from ...base.rates import FPS
+from ...base.segment import Segment
 
 RAMP_S = 0.12
 """Three frames at 25 fps."""

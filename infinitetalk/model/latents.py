@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from ..errors import LongTalkError
-from ..tensors import described, is_plain
-from ..values import check_choice, check_number, check_whole
+from ...base.errors import LongTalkError
+from ...base.tensors import described, is_plain
+from ...base.values import check_choice, check_number, check_whole
 
 Latent = dict[str, Any]
 

@@ -1,181 +1,167 @@
-"""Who speaks where: the speaker map, and positions that tie each picture token to one speaker's audio tokens.
-
-In every block the self-attention of all tokens onto the first latent frame (the reference) tells how much each token
-belongs to each mask. With two speakers, tokens of speaker 1 get rotary positions 0..4, those of speaker 2 get 20..24,
-the background 12; the audio tokens of the speakers sit at 2 and at 22. So a token attends mostly to its own speaker.
-Source: MeiGen-AI/InfiniteTalk, ``wan/modules/attention.py`` (SingleStreamMutiAttention) and
-``wan/utils/multitalk_utils.py`` (get_attn_map_with_target).
-
-Rotary attention sees nothing but the distance of two positions (RoFormer, Su et al. 2021, section 3.2.1), and training
-has shown it three kinds: 0 to 2 to one's own voice, 18 to 22 to the other one's, 10 from the background to both. A
-third and a fourth speaker on the same line would need distances that it never saw: 4 and 8 where the line is cut into
-smaller pieces, so that voices mix, and the background at 12 next to somebody; or 40 and 60 where it is made longer,
-and the frequency that separates best at 20, half a turn, has come full circle at 40.
-
-So there are only the two trained sides, for any number of speakers. Speakers 1 and 3 stand on the first, 2 and 4 on the
-second, and each group of picture tokens hears the voices placed for itself: its own on its own side, all others on the
-opposite one, 18 to 22 away. The background hears everybody on their own side, 10 away. Two speakers hear the
-same placement as each other and the background: that is the official code. Three need three placements, four need five,
-each an attention over 32 tokens per speaker.
-"""
+"""What travels between the nodes: who speaks where, and the encoded speech."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 
-#: Attention over ``[B, H, N, D]`` query, key and value.
-Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
-
-CLASS_RANGE = 24
-CLASS_INTERVAL = 4
-BACKGROUND_POSITION = CLASS_RANGE / 2
-#: Rotary positions ``(first, last)`` of the tokens on either side: speakers 1 and 3, speakers 2 and 4.
-SIDES = ((0.0, float(CLASS_INTERVAL)), (float(CLASS_RANGE - CLASS_INTERVAL), float(CLASS_RANGE)))
-MAX_SPEAKERS = 4
-EPSILON = 1e-8
+from ...audio.tracks import Arrangement, Track, TrackMode, arrange
+from ...base.errors import LongTalkError
+from ...base.tensors import described, is_plain
+from ..plan.timing import Timing
+from ..plan.windows import frames_for_samples
+from .gate import Gate
+from .speaker_map import MAX_SPEAKERS
 
 
-def token_masks(masks: torch.Tensor, height_tokens: int, width_tokens: int) -> torch.Tensor:
-    """Masks on the token grid, with the background (where no speaker is) as the last class.
+@dataclass(frozen=True)
+class Speakers:
+    """One to four speakers on a common timeline.
+
+    Attributes:
+        arrangement: the tracks, equally long, with silence where a speaker is silent; and their mix.
+        masks: where each speaker is in the reference image, ``[speakers, H, W]`` in 0..1; None for one speaker.
+    """
+
+    arrangement: Arrangement
+    masks: torch.Tensor | None
+
+    @property
+    def count(self) -> int:
+        return len(self.arrangement.tracks)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What messages call the speakers."""
+        return tuple(track.name for track in self.arrangement.tracks)
+
+    @property
+    def frames(self) -> int:
+        """Video frames the speech needs: the smallest count that covers the longest track."""
+        return max(frames_for_samples(track.samples, track.sample_rate) for track in self.arrangement.tracks)
+
+
+@dataclass(frozen=True)
+class Speech:
+    """Encoded speech, ready for sampling.
+
+    Attributes:
+        speakers: whose speech it is.
+        features: one ``[T, 12, 768]`` per speaker, 25 per second.
+        notes: what was changed on the way (padding, loudness), in plain words.
+        encoded_by: digest of the encoder and its settings; with the tracks it decides the features.
+        silence: features of silence by the same encoder, ``[12, 768]``; None where nobody asked for them.
+        gates: one per speaker, where pauses are to be silence for the model.
+    """
+
+    speakers: Speakers
+    features: tuple[torch.Tensor, ...]
+    notes: tuple[str, ...]
+    encoded_by: str = ""
+    silence: torch.Tensor | None = None
+    gates: tuple[Gate, ...] = ()
+
+    def timed(self, timing: Timing | None) -> Speech:
+        """The same, with silence where a timing wants it."""
+        if timing is None or not any(timing.quiet_each):
+            return self
+        if self.silence is None:
+            raise ValueError("speech that was encoded without silence cannot be gated")
+        gates = tuple(
+            Gate.of(quiet, features.shape[0], self.silence)
+            for quiet, features in zip(timing.quiet_each, self.features, strict=True)
+        )
+        return replace(self, gates=gates)
+
+
+def _checked_mask(mask: torch.Tensor | None, name: str, count: int) -> torch.Tensor:
+    what = f"mask of {name}"
+    if mask is None:
+        raise LongTalkError(
+            what,
+            expected=f"{count} masks for {count} speakers",
+            actual="no mask connected",
+            action=f"Connect a mask that covers {name} in the reference image",
+        )
+    if not is_plain(mask) or mask.is_complex() or mask.ndim not in (2, 3) or 0 in mask.shape:
+        raise LongTalkError(
+            what, expected="one mask [1, H, W]", actual=described(mask), action="Connect the output of a mask node"
+        )
+    mask = mask.detach().float().cpu()
+    if mask.ndim == 3:
+        if mask.shape[0] != 1:
+            raise LongTalkError(
+                what,
+                expected="one mask",
+                actual=f"a batch of {mask.shape[0]}",
+                action="Connect each speaker's mask by itself (use Get Mask from Batch or a single image)",
+            )
+        mask = mask[0]
+    if not bool(torch.isfinite(mask).all()) or float(mask.max()) <= 0.0:
+        raise LongTalkError(
+            what,
+            expected="white where the speaker is",
+            actual="an entirely black mask" if bool(torch.isfinite(mask).all()) else "NaN or infinite values",
+            action="Paint the speaker's face and body white; invert the mask if it is the wrong way round",
+        )
+    return mask
+
+
+def _stack(masks: Sequence[torch.Tensor], names: Sequence[str]) -> torch.Tensor:
+    sizes = {tuple(mask.shape) for mask in masks}
+    if len(sizes) > 1:
+        listed = ", ".join(
+            f"{mask.shape[1]}x{mask.shape[0]} for {name}" for mask, name in zip(masks, names, strict=True)
+        )
+        raise LongTalkError(
+            "speaker masks",
+            expected="masks of one size, that of the reference image",
+            actual=listed,
+            action="Draw all masks on the same image",
+        )
+    stacked = torch.stack(list(masks))
+    for first in range(len(masks)):
+        for second in range(first + 1, len(masks)):
+            if bool(torch.equal(stacked[first] > 0, stacked[second] > 0)):
+                raise LongTalkError(
+                    f"masks of {names[first]} and {names[second]}",
+                    expected="different places",
+                    actual="the same mask twice",
+                    action="Connect each speaker's own mask",
+                )
+    return stacked
+
+
+def make_speakers(
+    tracks: Sequence[Track],
+    masks: Sequence[torch.Tensor | None],
+    mode: TrackMode | str = TrackMode.PARA,
+    starts_s: Sequence[float] | None = None,
+) -> Speakers:
+    """Lay the tracks out on one timeline and check a mask for each of several speakers.
 
     Args:
-        masks: ``[speakers, H, W]``, a pixel belongs to a speaker where it is above 0.
+        tracks: one to four, each with its speaker's name.
+        masks: as many as tracks; ignored for a single speaker, who owns the whole picture.
+        mode: ``para`` (all start at 0) or ``add`` (one after the other).
+        starts_s: silence before each track in seconds, see :func:`~...audio.tracks.arrange`.
 
-    Returns:
-        bool ``[speakers + 1, height_tokens * width_tokens]``
+    Raises:
+        LongTalkError: no, or too many speakers; a mask is missing, empty, a batch, of another size or another
+            speaker's; a start out of range.
     """
-    grid = F.interpolate(masks[None].float(), size=(height_tokens, width_tokens), mode="nearest")[0] > 0
-    background = ~grid.any(dim=0, keepdim=True)
-    return torch.cat([grid, background]).flatten(1)
-
-
-def speaker_map(query: torch.Tensor, key: torch.Tensor, masks: torch.Tensor, attention: Attention) -> torch.Tensor:
-    """How much each token attends to each mask's tokens of the first latent frame, averaged over the heads.
-
-    One attention whose VALUES are the masks gives all classes at once: softmax(q k) @ mask, divided by the mask's area.
-
-    Args:
-        query, key: self-attention's query and key after the rotary embedding, ``[B, N, H, D]``.
-        masks: bool or float ``[classes, S]``, S tokens in a latent frame; at most D classes.
-        attention: computes ``softmax(q k / sqrt(D)) v`` over ``[B, H, N, D]``.
-
-    Returns:
-        float32 ``[B, classes, N]``
-    """
-    classes, reference_tokens = masks.shape
-    batch, _, heads, width = query.shape
-    # Padded to the head size: the fast kernels want values as wide as the keys.
-    values = F.pad(masks.to(query.dtype).T, (0, width - classes)).expand(batch, heads, -1, -1)
-    mapped = attention(query.transpose(1, 2), key[:, :reference_tokens].transpose(1, 2), values)
-    area = masks.float().sum(dim=1) + EPSILON
-    return mapped[..., :classes].float().mean(dim=1).transpose(1, 2) / area[:, None]
-
-
-def speakers_in(mapped: torch.Tensor) -> int:
-    """How many speakers a speaker map ``[B, classes, N]`` is of. One speaker has no map, so two classes are two
-    speakers without a background; in all others the last class is the background.
-    """
-    return max(2, mapped.shape[1] - 1)
-
-
-def side_of(index: int) -> int:
-    """The side, 0 or 1, of the speaker with this index, from 0: in turn."""
-    return index % len(SIDES)
-
-
-def token_positions(mapped: torch.Tensor) -> torch.Tensor:
-    """Rotary position of each token from the speaker map.
-
-    Args:
-        mapped: ``[B, classes, N]``; the speakers, then the background.
-
-    Returns:
-        float32 ``[B, N]``: within the speaker's side by how strongly the token belongs to them.
-    """
-    low = mapped.amin(dim=2, keepdim=True)
-    high = mapped.amax(dim=2, keepdim=True)
-    strength = (mapped - low) / (high - low + EPSILON)
-    positions = torch.full_like(mapped, BACKGROUND_POSITION)
-    for index in range(speakers_in(mapped)):
-        first, last = SIDES[side_of(index)]
-        positions[:, index] = strength[:, index] * (last - first) + first
-    return positions.gather(1, mapped.argmax(dim=1, keepdim=True))[:, 0]
-
-
-def placements(speakers: int) -> tuple[list[tuple[int, ...]], list[int]]:
-    """On which side each group of picture tokens hears each speaker.
-
-    Returns:
-        The different placements, each the side of every speaker; and which of them each class hears, the background
-        last. One placement for two speakers, three for three, five for four.
-    """
-    home = tuple(side_of(index) for index in range(speakers))
-    heard = [
-        tuple(side if other == index else 1 - side for other in range(speakers)) for index, side in enumerate(home)
-    ]
-    heard.append(home)
-    different = list(dict.fromkeys(heard))
-    return different, [different.index(placement) for placement in heard]
-
-
-def audio_positions(tokens: int, speakers: int, device: torch.device) -> torch.Tensor:
-    """Rotary positions of one latent frame's audio tokens: the middle of the side where their speaker is heard.
-
-    Args:
-        tokens: all speakers' tokens together, one speaker's behind the other's.
-
-    Returns:
-        float32 ``[placements, tokens]``
-    """
-    centres = torch.tensor([(first + last) / 2 for first, last in SIDES], device=device)
-    sides = torch.tensor(placements(speakers)[0], device=device)
-    return centres[sides].repeat_interleave(tokens // speakers, dim=1)
-
-
-def by_speaker(attention: Attention, mapped: torch.Tensor, tokens_per_frame: int) -> Attention:
-    """The attention of picture tokens to audio tokens in which each token hears the voices placed for its speaker.
-
-    Args:
-        attention: over ``[B, H, N, D]``.
-        mapped: the speaker map ``[B, classes, F * S]``.
-        tokens_per_frame: ``S``.
-
-    Returns:
-        An attention over query ``[B * F, H, S, D]``, turned by its positions already, and key and value
-        ``[B * F, H, M, D]``, of which the key is not.
-    """
-    speakers = speakers_in(mapped)
-
-    def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-        first, *others = audio_positions(key.shape[2], speakers, key.device)
-        heard = attention(query, rotate(key, first), value)
-        if others:
-            which = torch.tensor(placements(speakers)[1], device=key.device)[mapped.argmax(dim=1)]
-            which = which.reshape(-1, 1, tokens_per_frame, 1)
-            for number, positions in enumerate(others, start=1):
-                heard = torch.where(which == number, attention(query, rotate(key, positions), value), heard)
-        return heard
-
-    return attend
-
-
-def angles_of(positions: torch.Tensor, width: int, base: float = 10000.0) -> torch.Tensor:
-    """How far the rotary embedding turns each pair of a head of ``width``: float32 ``[..., width / 2]``."""
-    frequencies = base ** -(torch.arange(0, width, 2, device=positions.device, dtype=torch.float32) / width)
-    return positions.float()[..., None] * frequencies
-
-
-def rotate(x: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-    """One-dimensional rotary embedding over adjacent pairs (RoFormer, Su et al. 2021, equation 34).
-
-    Args:
-        x: ``[..., N, D]``
-        positions: broadcastable to ``[..., N]``.
-    """
-    angles = angles_of(positions, x.shape[-1]).repeat_interleave(2, dim=-1)
-    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
-    turned = torch.stack((-odd, even), dim=-1).flatten(-2)
-    return (x.float() * angles.cos() + turned * angles.sin()).type_as(x)
+    if not 1 <= len(tracks) <= MAX_SPEAKERS:
+        raise LongTalkError(
+            "speakers",
+            expected=f"1 to {MAX_SPEAKERS} tracks",
+            actual=str(len(tracks)),
+            action="Connect one audio per speaker",
+        )
+    checked = None
+    if len(tracks) > 1:
+        names = [track.name for track in tracks]
+        each = [_checked_mask(mask, name, len(tracks)) for mask, name in zip(masks, names, strict=True)]
+        checked = _stack(each, names)
+    return Speakers(arrange(tracks, mode, starts_s), checked)

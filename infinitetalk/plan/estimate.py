@@ -8,46 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
-from .ltx_windows import LTX_STEP
-from .report import count
-from .windows import FPS, VAE_STEP, Plan, Window
+from ...base.grid import VAE_STEP, WAN_GRID, LatentGrid
+from ...base.rates import FPS
+from ...base.words import count
+from .windows import Plan, Window
 
-LATENT_CHANNELS = 16
-VAE_SPATIAL = 8
-
-
-class LatentGrid(NamedTuple):
-    """How a family's VAE packs frames.
-
-    Attributes:
-        channels: per latent.
-        spatial: pixels per latent along each side.
-        step: frames per latent after the first one.
-        side: what width and height are multiples of.
-        packed: whether the sampler is handed all numbers in one row, as ComfyUI packs the latents of several streams.
-    """
-
-    channels: int = LATENT_CHANNELS
-    spatial: int = VAE_SPATIAL
-    step: int = VAE_STEP
-    side: int = 16
-    packed: bool = False
-
-    def shape(self, frames: int, width: int, height: int) -> list[int]:
-        """Of so many frames' latents, ``[1, C, f, h, w]``."""
-        return [1, self.channels, (frames - 1) // self.step + 1, height // self.spatial, width // self.spatial]
-
-    def sampled_shape(self, frames: int, width: int, height: int) -> list[int]:
-        """What the sampler is handed of them, ``[1, C, f, h, w]`` or packed ``[1, 1, C * f * h * w]``."""
-        shape = self.shape(frames, width, height)
-        return [1, 1, math.prod(shape)] if self.packed else shape
-
-
-WAN_GRID = LatentGrid()
-LTX_GRID = LatentGrid(128, 32, LTX_STEP, 32, packed=True)
-"""Of the pictures. The sound's latents, packed behind them, are a fiftieth of them at 832x448."""
 TOKEN_SIDE = 16
 """Pixels along one side of a token: 2x2 latents of 8x8 pixels."""
 

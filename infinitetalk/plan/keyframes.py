@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from ..errors import LongTalkError
-from ..values import shown
-from .ltx_windows import LTX_STEP
-from .times import parse_time
+from ...base.errors import LongTalkError
+from ...base.grid import LTX_STEP
+from ...base.times import parse_time
+from ...base.values import shown
 from .windows import Window
 
 STRENGTH_MAX = 10.0

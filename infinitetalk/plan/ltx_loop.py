@@ -10,9 +10,10 @@ import dataclasses
 from dataclasses import dataclass
 from fractions import Fraction
 
-from ..values import check_whole
+from ...base.values import check_whole
+from ...base.words import count
 from .ltx_windows import Geometry, nearest_sample, plan_ltx
-from .report import count, plan_report
+from .plan_text import plan_report
 from .windows import Plan, Window, frames_for_samples
 
 LEAST_SOUND_S = Fraction(1, 2)

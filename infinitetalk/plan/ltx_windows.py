@@ -20,12 +20,10 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import LongTalkError
-from ..values import as_whole, check_number, shown
+from ...base.errors import LongTalkError
+from ...base.grid import LTX_STEP
+from ...base.values import as_whole, check_number, shown
 from .windows import Plan, PlanMode, Window
-
-LTX_STEP = 8
-"""Frames per latent after the first one (LTX video VAE, temporal stride)."""
 
 FPS_MAX = 60
 WINDOW_MAX_S = 60.0

@@ -19,8 +19,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from ..errors import LongTalkError
-from ..values import check_number
+from ...base.errors import LongTalkError
+from ...base.values import check_number
 from .schedule_text import Note, Schedule, Stretch, time_text
 from .windows import Plan
 

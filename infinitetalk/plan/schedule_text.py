@@ -16,9 +16,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from ..errors import LongTalkError
-from ..values import shown
-from .times import parse_time
+from ...base.errors import LongTalkError
+from ...base.times import parse_time
+from ...base.values import shown
 
 MAX_LINES = 1000
 """A line for every 3.6 s of an hour. Each line is compared with all above it."""

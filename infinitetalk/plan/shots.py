@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import accumulate, pairwise
 
-from ..errors import LongTalkError
+from ...base.errors import LongTalkError
 from .timing import Ending, Timing
 from .windows import Plan, PlanMode, Window
 

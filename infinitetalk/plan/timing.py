@@ -11,8 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from ..errors import LongTalkError
-from ..values import check_choice, check_flag, check_number, shown
+from ...base.errors import LongTalkError
+from ...base.rates import FRAME_SLACK
+from ...base.segment import Segment
+from ...base.values import check_choice, check_flag, check_number, shown
 
 BEFORE_S = AFTER_S = 0.15
 """What is still heard before and after speech: lips open before a word sounds, and close after it."""
@@ -22,22 +24,8 @@ TAIL_S = 0.6
 PAUSE_MIN_S, PAUSE_MAX_S = 0.4, 60.0
 SHOT_MIN_S, SHOT_MAX_S = 2.0, 3600.0
 
-_SLACK_FRAMES = 1e-6
-"""Far above the rounding error of a time in seconds, far below a sample."""
 _SAME_S = 0.04
 """Two lengths of the same sound may differ by that, after a change of its sample rate, say."""
-
-
-@dataclass(frozen=True)
-class Segment:
-    """A stretch of time, half-open. An end of infinity: whatever comes."""
-
-    start_s: float
-    end_s: float
-
-    @property
-    def duration_s(self) -> float:
-        return self.end_s - self.start_s
 
 
 class Ending(str, Enum):
@@ -117,7 +105,7 @@ class Timing:
         """How many of the frames that the sound needs have to be made."""
         if self.ending not in (Ending.HOLD, Ending.CUT):
             return frames
-        return min(frames, math.ceil((self.end_of_speech_s + TAIL_S) * fps - _SLACK_FRAMES))
+        return min(frames, math.ceil((self.end_of_speech_s + TAIL_S) * fps - FRAME_SLACK))
 
     def shot_starts(self, frames: int, fps: int) -> tuple[int, ...]:
         """The first frame of each shot after the first, in so many frames.
@@ -125,7 +113,7 @@ class Timing:
         Each lies in the middle of a pause of all speakers, and no shot, the last one included, is shorter than
         :attr:`shot_s`. Of the pauses that come within as long again the longest is taken, else the next one.
         """
-        least = math.ceil(self.shot_s * fps - _SLACK_FRAMES)
+        least = math.ceil(self.shot_s * fps - FRAME_SLACK)
         if not least:
             return ()
         places = list(self._places(fps))

@@ -14,23 +14,16 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from ..errors import LongTalkError
-from ..values import as_whole, shown
-
-FPS = 25
-"""Frames per second the model was trained on."""
-
-VAE_STEP = 4
-"""Frames per latent after the first one (WAN 2.1 VAE, temporal stride)."""
+from ...base.errors import LongTalkError
+from ...base.grid import VAE_STEP
+from ...base.rates import FPS, FRAME_SLACK
+from ...base.values import as_whole, shown
 
 MAX_WINDOW_FRAMES = 241
 """Three times what the model was trained on; its attention takes nine times as long."""
 
 _COUNT_LIMIT = 2**63
 """Beyond any count of frames or samples; Python writes out numbers of thousands of digits only reluctantly."""
-
-_FLOAT_SLACK_FRAMES = 1e-6
-"""40 ns: far above the rounding error of a double, far below one sample at 192 kHz (0.00013 frames)."""
 
 
 class PlanMode(str, Enum):
@@ -199,7 +192,7 @@ def frames_for_duration(seconds: float) -> int:
         raise LongTalkError("duration", expected="seconds, 0 or more", actual=shown(seconds), action=action)
     exact = value * FPS
     nearest = round(exact)
-    if abs(exact - nearest) <= _FLOAT_SLACK_FRAMES:
+    if abs(exact - nearest) <= FRAME_SLACK:
         return max(nearest, 1) if value > 0 else 0
     return math.ceil(exact)
 

@@ -15,9 +15,9 @@ from typing import Any, Protocol, cast
 
 import torch
 
-from ..errors import LongTalkError
+from ...base.errors import LongTalkError
 from ..plan.windows import Plan, Window
-from .checks import Look, measure, what_is_broken
+from .window_checks import Look, measure, what_is_broken
 from .window_stats import WindowStats, jumps
 
 logger = logging.getLogger(__name__)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from itertools import accumulate
 
+from ...base.words import clock_text
 from ..plan.windows import Plan
 
 
@@ -86,11 +87,3 @@ class RunProgress:
         if left is not None:
             parts.append(f"{clock_text(left)} left")
         return ", ".join(parts)
-
-
-def clock_text(seconds: float) -> str:
-    """``65`` as ``1:05``, ``3725`` as ``1:02:05``."""
-    whole = max(0, round(seconds))
-    hours, rest = divmod(whole, 3600)
-    minutes, secs = divmod(rest, 60)
-    return f"{hours}:{minutes:02d}:{secs:02d}" if hours else f"{minutes}:{secs:02d}"

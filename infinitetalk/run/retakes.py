@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 
-from ..errors import LongTalkError
-from ..plan.times import parse_time
+from ...base.errors import LongTalkError
+from ...base.times import parse_time
+from ...base.values import shown
 from ..plan.windows import Plan
-from ..values import shown
 from .seeds import SEED_LIMIT
 
 _ENTRY = re.compile(r"([0-9:.]+)\s*-\s*([0-9:.]+)\s*:\s+([0-9]{1,20})")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 
-from ..errors import LongTalkError
-from ..values import shown
+from ...base.errors import LongTalkError
+from ...base.values import shown
 
 SEED_LIMIT = 2**64
 

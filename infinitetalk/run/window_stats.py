@@ -30,8 +30,8 @@ class WindowStats:
     """What was measured on the new frames of one window; every number may be NaN when the frames have NaN.
 
     Attributes:
-        brightness: see :class:`~.checks.Look`.
-        contrast: see :class:`~.checks.Look`.
+        brightness: see :class:`~.window_checks.Look`.
+        contrast: see :class:`~.window_checks.Look`.
         drift: colour difference between the window's mean colour and the reference's, CIE76 delta E
             (the Euclidean distance in L*a*b*; 2.3 is just noticeable).
         boundary_change: mean ``|first new frame - last frame before|``, 0..1; None in the first window of a shot.
@@ -56,7 +56,7 @@ class WindowStats:
         return self.boundary_change / max(self.interior_change, _LEAST_INTERIOR)
 
     def to_json(self) -> dict[str, float | None]:
-        """The numbers by name; finite for a window in which :func:`~.checks.what_is_broken` finds nothing."""
+        """The numbers by name; finite for a window in which :func:`~.window_checks.what_is_broken` finds nothing."""
         return dataclasses.asdict(self)
 
     @classmethod

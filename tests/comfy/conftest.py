@@ -58,7 +58,7 @@ def tiny(comfy: ModuleType, tiny_models: Path) -> SimpleNamespace:
     import comfy.sd
     import comfy.utils
 
-    from longtalk.infinitetalk.host.patch import load_patch
+    from longtalk.infinitetalk.host.wan.patch_file import load_patch
 
     def load(name: str) -> dict[str, torch.Tensor]:
         return comfy.utils.load_torch_file(str(next(tiny_models.glob(f"*/longtalk_tiny_{name}.safetensors"))))
@@ -66,7 +66,7 @@ def tiny(comfy: ModuleType, tiny_models: Path) -> SimpleNamespace:
     def conditioning(name: str) -> Any:
         import comfy.clip_vision
 
-        from longtalk.infinitetalk import conditioning_file
+        from longtalk.infinitetalk.model import conditioning_file
 
         entries, parts = conditioning_file.load(tiny_models / "conditioning" / f"longtalk_tiny_{name}.safetensors")
         vision = comfy.clip_vision.Output()
@@ -127,7 +127,7 @@ def ltx(comfy: ModuleType, tiny_models: Path) -> SimpleNamespace:
     import comfy.sd
     import comfy.utils
 
-    from longtalk.infinitetalk import conditioning_file
+    from longtalk.infinitetalk.model import conditioning_file
 
     def file(kind: str, name: str) -> Path:
         return tiny_models / kind / f"longtalk_tiny_ltx{name}.safetensors"

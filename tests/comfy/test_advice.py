@@ -44,7 +44,7 @@ def kind(weights: Callable[[], dict[str, torch.Tensor]], supported: Callable[[bo
     """What the advice takes a loaded model for; options as a loader gives them."""
     import comfy.sd
 
-    from longtalk.infinitetalk.host.advice import weights_of
+    from longtalk.infinitetalk.host.wan.advice import weights_of
 
     def load(
         supports: bool = True, change: Callable[[dict[str, torch.Tensor]], None] | None = None, **options: Any
@@ -123,7 +123,7 @@ def test_a_file_of_mixed_types(
 ) -> None:
     import comfy.sd
 
-    from longtalk.infinitetalk.host.advice import Weights, weights_of
+    from longtalk.infinitetalk.host.wan.advice import Weights, weights_of
 
     model = comfy.sd.load_diffusion_model_state_dict(weights(), model_options={"dtype": torch.float16}).model
     wrapped = SimpleNamespace(model=model, load_device=GPU)
@@ -150,7 +150,7 @@ def test_dynamic_vram_keeps_the_files_weights(
     import comfy.ops
     import comfy.sd
 
-    from longtalk.infinitetalk.host.advice import Weights, weights_of
+    from longtalk.infinitetalk.host.wan.advice import Weights, weights_of
 
     options = {"dtype": FP8, "fp8_optimizations": True}
     model = comfy.sd.load_diffusion_model_state_dict(weights(), model_options=options).model
@@ -166,7 +166,7 @@ def test_dynamic_vram_keeps_the_files_weights(
 @pytest.fixture
 def lines(supported: Callable[[bool], None], monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
     """The advice for the 14B model at 832x480x81 where fp8 takes so much of the time in half precision."""
-    from longtalk.infinitetalk.host import advice
+    from longtalk.infinitetalk.host.wan import advice
 
     def give(name: str, fp8: float | Exception, **changes: Any) -> list[str]:
         def measure(*args: Any) -> Any:
@@ -251,7 +251,7 @@ def test_measured_with_comfyuis_layers(comfy: ModuleType, monkeypatch: pytest.Mo
     """fp8 has three bits of fraction: values are off by up to 6 %, sums of their products by 2 to 6 %."""
     import comfy.ops
 
-    from longtalk.infinitetalk.host import advice
+    from longtalk.infinitetalk.host.wan import advice
 
     ran = []
 
@@ -277,7 +277,7 @@ def test_the_line_is_in_the_report(
     parts: SimpleNamespace, portrait: torch.Tensor, make_audio: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import longtalk.nodes
-    from longtalk.infinitetalk.host import talk
+    from longtalk.infinitetalk.host.wan import run as talk
 
     asked = []
 

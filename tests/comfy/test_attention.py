@@ -12,10 +12,10 @@ import pytest
 import torch
 from comfy_runs import relative, sampler_settings
 
+from longtalk.base.errors import LongTalkError
 from longtalk.infinitetalk.attention.backends import PYTORCH, Backend
 from longtalk.infinitetalk.attention.chooser import Chooser
 from longtalk.infinitetalk.attention.measured import Precision, Store
-from longtalk.infinitetalk.errors import LongTalkError
 
 BATCH, QUERIES, KEYS, HEADS, SIZE = 2, 60, 40, 3, 16
 
@@ -249,7 +249,7 @@ def test_a_choice_that_does_not_exist(small: dict[str, Any]) -> None:
 
 def test_folded_products_in_the_sampler(small: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """The tiny model is too narrow for them to pay; forced, the frames are the same."""
-    from longtalk.infinitetalk.host import audio_patch
+    from longtalk.infinitetalk.host.wan import audio_patch
 
     folded = []
 

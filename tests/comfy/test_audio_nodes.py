@@ -11,7 +11,7 @@ import pytest
 import torch
 from bad_audio import BAD, sound
 
-from longtalk.infinitetalk.errors import LongTalkError
+from longtalk.base.errors import LongTalkError
 
 
 @pytest.fixture(scope="module")

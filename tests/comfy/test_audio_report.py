@@ -12,8 +12,8 @@ import pytest
 import torch
 from bad_audio import BAD
 
-from longtalk.audio.source import FileSource
-from longtalk.infinitetalk.errors import LongTalkError
+from longtalk.audio.reading.source import FileSource
+from longtalk.base.errors import LongTalkError
 
 
 @pytest.fixture(scope="module")

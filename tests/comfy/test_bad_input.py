@@ -13,7 +13,7 @@ import torch
 from comfy_runs import make_family, sampler_settings
 from safetensors.torch import load_file, save_file
 
-from longtalk.infinitetalk.errors import LongTalkError
+from longtalk.base.errors import LongTalkError
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +207,7 @@ def test_a_speaker_outside_the_cropped_picture_is_named(
     middle[:, :, 90:110] = 1
     speakers = nodes.LongTalkSpeakers.execute(audio(), "para", middle, audio(9000), edge)[0]
     skipped = nodes.LongTalkSpeakers.execute(audio(), "para", middle, audio_4=audio(9000), mask_4=edge)[0]
-    from longtalk.infinitetalk.speech import Speech
+    from longtalk.infinitetalk.model.speakers import Speech
 
     speech = Speech(speakers, tuple(torch.zeros(25, 12, 768) for _ in range(2)), ())
     refused(lambda: make_family(parts, speech, portrait, width=48, height=48), "mask of speaker 2", "cropping")
@@ -240,7 +240,7 @@ def test_no_steps_are_refused(
     import comfy.samplers
 
     from longtalk.infinitetalk.host.noise import SeedNoise
-    from longtalk.infinitetalk.speech import Speech
+    from longtalk.infinitetalk.model.speakers import Speech
 
     speakers = nodes.LongTalkSpeakers.execute(audio(), "para")[0]
     settings = {
@@ -277,7 +277,7 @@ def test_large_and_incomplete_encoders_are_refused(comfy: ModuleType, parts: Sim
     import comfy.ops
     from comfy.audio_encoders.wav2vec2 import Wav2Vec2Model
 
-    from longtalk.audio.features import check_encoder
+    from longtalk.audio.encoder.features import check_encoder
 
     with torch.device("meta"):
         large = Wav2Vec2Model(dtype=torch.float32, operations=comfy.ops.manual_cast)
@@ -328,7 +328,7 @@ def tiny_patch(tiny_models: Path) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_patch_keeps_the_files_dtype(comfy: ModuleType, tiny_models: Path, tmp_path: Path, dtype: torch.dtype) -> None:
-    from longtalk.infinitetalk.host.patch import load_patch
+    from longtalk.infinitetalk.host.wan.patch_file import load_patch
 
     path = tmp_path / "patch.safetensors"
     save_file({name: tensor.to(dtype) for name, tensor in tiny_patch(tiny_models).items()}, str(path))
@@ -339,7 +339,7 @@ def test_patch_keeps_the_files_dtype(comfy: ModuleType, tiny_models: Path, tmp_p
 def test_half_precision_patch_runs_in_a_full_precision_model(
     nodes: ModuleType, parts: SimpleNamespace, tiny_models: Path, tmp_path: Path, portrait: torch.Tensor
 ) -> None:
-    from longtalk.infinitetalk.host.patch import load_patch
+    from longtalk.infinitetalk.host.wan.patch_file import load_patch
 
     path = tmp_path / "half.safetensors"
     save_file({name: tensor.half() for name, tensor in tiny_patch(tiny_models).items()}, str(path))
@@ -357,8 +357,8 @@ def test_half_precision_patch_runs_in_a_full_precision_model(
 
 
 def test_scaled_fp8_patch_is_loaded(comfy: ModuleType, tiny_models: Path, tmp_path: Path) -> None:
-    from longtalk.infinitetalk.host.layer_weights import layer_weights
-    from longtalk.infinitetalk.host.patch import load_patch
+    from longtalk.infinitetalk.host.wan.layer_weights import layer_weights
+    from longtalk.infinitetalk.host.wan.patch_file import load_patch
 
     original = tiny_patch(tiny_models)
     scaled: dict[str, torch.Tensor] = {"scaled_fp8": torch.zeros(0, dtype=torch.float8_e4m3fn)}
@@ -380,7 +380,7 @@ def test_scaled_fp8_patch_is_loaded(comfy: ModuleType, tiny_models: Path, tmp_pa
 
 
 def test_wrong_patch_files_say_what_they_are(comfy: ModuleType, tiny_models: Path, tmp_path: Path) -> None:
-    from longtalk.infinitetalk.host.patch import load_patch
+    from longtalk.infinitetalk.host.wan.patch_file import load_patch
 
     def expect(path: Path, *words: str) -> None:
         with pytest.raises(LongTalkError) as caught:

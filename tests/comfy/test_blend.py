@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from longtalk.infinitetalk.errors import LongTalkError
+from longtalk.base.errors import LongTalkError
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import torch
 from comfy_runs import sampler_settings
 from watched import forwards_of, frames_hash
 
-from longtalk.infinitetalk.errors import LongTalkError
+from longtalk.base.errors import LongTalkError
 
 
 @pytest.fixture

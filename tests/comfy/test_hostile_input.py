@@ -29,7 +29,7 @@ from hostile_runs import Ledger, one_thread, peak_bytes, try_each
 from hypothesis import strategies as st
 from safetensors.torch import load, load_file
 
-from longtalk.audio.source import FileSource
+from longtalk.audio.reading.source import FileSource
 
 GROWTH_BYTES = 1 << 30
 LEAST_REFUSED = 300
@@ -364,7 +364,7 @@ def was_saved(output: Any) -> bool:
     """Whether the newest file holds as many entries as went in."""
     import folder_paths
 
-    from longtalk.infinitetalk import conditioning_file
+    from longtalk.infinitetalk.model import conditioning_file
 
     found = Path(folder_paths.get_output_directory(), "conditioning").rglob("*.safetensors")
     newest = max(found, key=lambda path: path.stat().st_mtime_ns)

@@ -16,7 +16,7 @@ from hostile_runs import Ledger, one_thread, try_each
 from hypothesis import strategies as st
 from watched import frames_hash
 
-from longtalk.infinitetalk.run.files import read_json, write_json
+from longtalk.base.files import read_json, write_json
 
 VALUES = st.one_of(
     st.sampled_from(

@@ -25,12 +25,12 @@ def parts_of(parts: SimpleNamespace, image: torch.Tensor, audio: Any, **changes:
     """The digests of a small run; ``changes`` replace its inputs."""
     import comfy.samplers
 
-    from longtalk.infinitetalk.host.guider import make_guider
     from longtalk.infinitetalk.host.identity import wan_parts
     from longtalk.infinitetalk.host.noise import SeedNoise
+    from longtalk.infinitetalk.host.wan.guider import make_guider
     from longtalk.infinitetalk.plan.windows import plan_windows
-    from longtalk.infinitetalk.run.formats import VideoFormat
-    from longtalk.infinitetalk.run.soundtrack import Soundtrack
+    from longtalk.infinitetalk.run.video.formats import VideoFormat
+    from longtalk.infinitetalk.run.video.soundtrack import Soundtrack
 
     model = changes.pop("model", parts.model)
     positive = changes.pop("positive", parts.positive)
@@ -173,7 +173,7 @@ def test_noise_sampler_codec_speech_and_sound_count(
     from comfy_extras.nodes_custom_sampler import RandomNoise
 
     from longtalk.infinitetalk.plan.windows import plan_windows
-    from longtalk.infinitetalk.run.formats import VideoFormat
+    from longtalk.infinitetalk.run.video.formats import VideoFormat
 
     def differing(audio_in: Any = audio, **changes: Any) -> set[str]:
         now = parts_of(parts, portrait, audio_in, **changes)
@@ -206,7 +206,7 @@ def test_packed_patches(
     parts: SimpleNamespace, usual: dict[str, str], portrait: torch.Tensor, audio: Any, tiny_models: Path, tmp_path: Path
 ) -> None:
     """The same file again is the same run; another quantisation of the same weights is another one."""
-    from longtalk.infinitetalk.host.patch import load_patch
+    from longtalk.infinitetalk.host.wan.patch_file import load_patch
 
     weights = load_file(str(tiny_models / "model_patches" / "longtalk_tiny_infinitetalk.safetensors"))
 

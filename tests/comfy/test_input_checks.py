@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from longtalk.infinitetalk.errors import LongTalkError
+from longtalk.base.errors import LongTalkError
 
 
 @pytest.fixture(scope="module")
@@ -208,7 +208,7 @@ def test_sizes_that_are_refused(checks: ModuleType, side: Any) -> None:
 
 @pytest.mark.parametrize("scale", [-0.1, 100.5, torch.nan, "1", None])
 def test_guidance_out_of_range(comfy: ModuleType, parts: SimpleNamespace, scale: Any) -> None:
-    from longtalk.infinitetalk.host.guider import make_guider
+    from longtalk.infinitetalk.host.wan.guider import make_guider
 
     with pytest.raises(LongTalkError, match=r"^cfg: expected a number from 0 to 100"):
         make_guider(parts.model, parts.positive, parts.negative, scale, 1.0)

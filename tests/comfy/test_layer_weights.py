@@ -11,7 +11,7 @@ import torch
 
 @pytest.fixture(scope="module")
 def layer_weights(comfy: ModuleType) -> Any:
-    from longtalk.infinitetalk.host.layer_weights import layer_weights
+    from longtalk.infinitetalk.host.wan.layer_weights import layer_weights
 
     return layer_weights
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from written_video import grainy, make_video, smooth
 
-from longtalk.infinitetalk.errors import LongTalkError
+from longtalk.base.errors import LongTalkError
 
 SETTINGS: dict[str, Any] = {"window_seconds": 19.88, "overlap_seconds": 2.0, "fps": 25}
 
@@ -212,7 +212,7 @@ def test_sound_of_an_iteration(
 ) -> None:
     """As many latents as the window has time, all given; what the sampler hears; past the end the last window's."""
     from longtalk.audio.tracks import track_from_audio
-    from longtalk.infinitetalk.host.ltx_sound import encode_sound
+    from longtalk.infinitetalk.host.ltx.sound import encode_sound
     from longtalk.infinitetalk.plan.ltx_windows import geometry, plan_ltx
 
     audio = make_audio(80 / fps, rate=rate, channels=channels)

@@ -22,7 +22,7 @@ def settings(ltx: SimpleNamespace, portrait: torch.Tensor, make_audio: Callable[
 @pytest.fixture
 def rendered(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The windows that were sampled, in order, counted from 1."""
-    from longtalk.infinitetalk.host.ltx import LtxFamily
+    from longtalk.infinitetalk.host.ltx.renderer import LtxFamily
 
     sample, found = LtxFamily.sample, []
 
@@ -94,7 +94,7 @@ def test_without_a_first_video_that_is_made_first(settings: dict[str, Any], rend
 def test_a_killed_retake_goes_on(
     settings: dict[str, Any], rendered: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from longtalk.infinitetalk.host.ltx import LtxFamily
+    from longtalk.infinitetalk.host.ltx.renderer import LtxFamily
 
     whole, _ = run(settings, retake=STRETCH)
     run({**settings, "resume": "start over"})
@@ -125,8 +125,8 @@ def test_the_last_window_and_two_stretches(settings: dict[str, Any], rendered: l
 
 
 def test_the_runs_command_knows_it(settings: dict[str, Any], output_folder: Path) -> None:
-    from longtalk.infinitetalk.run.chains import read_windows
-    from longtalk.infinitetalk.run.run_folder import RunFolder, run_names
+    from longtalk.infinitetalk.run.store.chains import read_windows
+    from longtalk.infinitetalk.run.store.folder import RunFolder, run_names
 
     run(settings)
     run(settings, retake=STRETCH)
@@ -140,7 +140,7 @@ def test_the_runs_command_knows_it(settings: dict[str, Any], output_folder: Path
 
 @pytest.mark.parametrize("change", [{"retake": "0:04-0:05: 7"}, {"retake": "1-2: 7", "overlap_seconds": 17 / 25}])
 def test_what_cannot_be_retaken(settings: dict[str, Any], change: dict[str, Any]) -> None:
-    from longtalk.infinitetalk.errors import LongTalkError
+    from longtalk.base.errors import LongTalkError
 
     with pytest.raises(LongTalkError, match="retake"):
         run(settings, **change)

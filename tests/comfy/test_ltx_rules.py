@@ -104,7 +104,7 @@ def test_a_later_picture_prepared_differently_is_another_face(
     ltx: SimpleNamespace, portrait: torch.Tensor, audio: dict[str, Any]
 ) -> None:
     """Overlap 0: each window starts from the picture. Ours encodes it once; without the compression it is another."""
-    from longtalk.infinitetalk.host.ltx import LtxFamily, LtxOptions
+    from longtalk.infinitetalk.host.ltx.renderer import LtxFamily, LtxOptions
 
     class Asymmetric(LtxFamily):
         """Prepares the picture in the second window without compression, as a loop wired by hand easily does."""
@@ -128,7 +128,7 @@ def test_a_keyframe_is_cores_guide(ltx: SimpleNamespace, portrait: torch.Tensor,
     """The window with the keyframe equals core's chain with LTXVAddGuide and LTXVCropGuides."""
     from comfy_extras import nodes_lt
 
-    from longtalk.infinitetalk.host.ltx import Guide
+    from longtalk.infinitetalk.host.ltx.renderer import Guide
 
     picture = portrait.flip(1)
     plain = two_windows(ltx, audio, portrait)
@@ -151,7 +151,7 @@ def test_a_keyframe_is_cores_guide(ltx: SimpleNamespace, portrait: torch.Tensor,
 def test_adain_draws_colours_to_the_first_window(
     ltx: SimpleNamespace, portrait: torch.Tensor, audio: dict[str, Any]
 ) -> None:
-    from longtalk.infinitetalk.host.ltx import LtxOptions
+    from longtalk.infinitetalk.host.ltx.renderer import LtxOptions
     from longtalk.infinitetalk.model.adain import channel_statistics
 
     off = []
@@ -166,7 +166,7 @@ def test_adain_draws_colours_to_the_first_window(
 def test_crossfade_makes_the_late_latents_anew(
     ltx: SimpleNamespace, portrait: torch.Tensor, audio: dict[str, Any]
 ) -> None:
-    from longtalk.infinitetalk.host.ltx import LtxOptions
+    from longtalk.infinitetalk.host.ltx.renderer import LtxOptions
 
     first, second, plan = two_windows(ltx, audio, portrait, late=1, options=LtxOptions(image_strength=1.0, blend=True))
     assert plan.windows[1].taken_over == 8
@@ -179,7 +179,7 @@ def test_crossfade_makes_the_late_latents_anew(
 def test_strength_below_one_lets_the_picture_move(
     ltx: SimpleNamespace, portrait: torch.Tensor, audio: dict[str, Any]
 ) -> None:
-    from longtalk.infinitetalk.host.ltx import LtxOptions
+    from longtalk.infinitetalk.host.ltx.renderer import LtxOptions
 
     held, _, _ = two_windows(ltx, audio, portrait)
     loose, _, _ = two_windows(ltx, audio, portrait, options=LtxOptions(image_strength=0.5))

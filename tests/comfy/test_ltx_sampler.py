@@ -103,7 +103,7 @@ def test_a_stopped_run_goes_on_to_the_same_frames(
     output_folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from longtalk.infinitetalk.host.ltx import LtxFamily
+    from longtalk.infinitetalk.host.ltx.renderer import LtxFamily
 
     settings = small(ltx, portrait, make_audio(3.0), adain=0.3, overlap_mode="crossfade", return_images=True)
     _, whole, report = run({**settings, "finished_runs": "video only"})
@@ -161,7 +161,7 @@ def test_out_of_memory_costs_time_only(
 ) -> None:
     import comfy.model_management
 
-    from longtalk.infinitetalk.host.ltx import LtxFamily
+    from longtalk.infinitetalk.host.ltx.renderer import LtxFamily
 
     sample, failed = LtxFamily.sample, []
 
@@ -200,7 +200,7 @@ def test_out_of_memory_costs_time_only(
 def test_what_cannot_work_is_refused_with_words(
     ltx: SimpleNamespace, portrait: torch.Tensor, make_audio: MakeAudio, change: dict[str, Any], words: str
 ) -> None:
-    from longtalk.infinitetalk.errors import LongTalkError
+    from longtalk.base.errors import LongTalkError
 
     with pytest.raises(LongTalkError) as caught:
         run(small(ltx, portrait, make_audio(2.0), **change))
@@ -210,7 +210,7 @@ def test_what_cannot_work_is_refused_with_words(
 def test_wan_and_ltx_are_not_mixed_up(
     ltx: SimpleNamespace, parts: SimpleNamespace, portrait: torch.Tensor, make_audio: MakeAudio
 ) -> None:
-    from longtalk.infinitetalk.errors import LongTalkError
+    from longtalk.base.errors import LongTalkError
 
     for change in ({"model": parts.model}, {"vae": parts.vae}, {"audio_vae": parts.vae}):
         with pytest.raises(LongTalkError):

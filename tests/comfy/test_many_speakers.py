@@ -159,7 +159,7 @@ def test_the_schema_only_grew(nodes: ModuleType) -> None:
 @pytest.fixture(params=["plain", "folded"])
 def attention_path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Both ways of the audio attention: the tiny model takes the plain one, the published ones the folded."""
-    from longtalk.infinitetalk.host import audio_patch
+    from longtalk.infinitetalk.host.wan import audio_patch
 
     monkeypatch.setattr(audio_patch, "is_worth_folding", lambda *sizes: request.param == "folded")
     return request.param

@@ -78,7 +78,7 @@ def test_folded_products_equal_core(
     request: pytest.FixtureRequest, core_patch: Any, patch: str, items: int, heard: int, behind: int
 ) -> None:
     """The one-speaker path of the 14B model, with core's module and ours, items that hear the same and different."""
-    from longtalk.infinitetalk.host.layer_weights import layer_weights
+    from longtalk.infinitetalk.host.wan.layer_weights import layer_weights
     from longtalk.infinitetalk.model.folded_attention import add_audio
 
     layers = request.getfixturevalue(patch).blocks[0].audio_cross_attn
@@ -112,7 +112,7 @@ def masks() -> torch.Tensor:
 def test_speaker_map_equals_core() -> None:
     from comfy.ldm.wan.model_multitalk import get_attn_map_with_target
 
-    from longtalk.infinitetalk.model.speakers import speaker_map
+    from longtalk.infinitetalk.model.speaker_map import speaker_map
 
     query, key = randn(1, FRAMES * PER_FRAME, 6, 128, seed=4), randn(1, FRAMES * PER_FRAME, 6, 128, seed=5)
     theirs = get_attn_map_with_target(query, key, (FRAMES, ROWS, COLUMNS), ref_target_masks=masks())
@@ -164,7 +164,7 @@ def test_tokens_behind_the_frames_get_nothing(our_patch: Any) -> None:
 
 
 def test_background_tokens_sit_between_the_speakers() -> None:
-    from longtalk.infinitetalk.model.speakers import BACKGROUND_POSITION, token_masks, token_positions
+    from longtalk.infinitetalk.model.speaker_map import BACKGROUND_POSITION, token_masks, token_positions
 
     grid = token_masks(masks().reshape(2, ROWS, COLUMNS).float(), ROWS, COLUMNS)
     assert grid.shape == (3, PER_FRAME)
@@ -191,8 +191,8 @@ def test_folded_products_of_several_speakers(
     our_patch: Any, speakers: int, quick_turn: bool, items: int, heard: int
 ) -> None:
     """Against the plain attention, which equals core's for two."""
-    from longtalk.infinitetalk.host.audio_patch import turn_by_comfyui
-    from longtalk.infinitetalk.host.layer_weights import layer_weights
+    from longtalk.infinitetalk.host.wan.audio_patch import turn_by_comfyui
+    from longtalk.infinitetalk.host.wan.layer_weights import layer_weights
     from longtalk.infinitetalk.model.audio_attention import cross_attend
     from longtalk.infinitetalk.model.folded_attention import add_audio
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from comfy_runs import sampler_settings
 
-from longtalk.infinitetalk.errors import LongTalkError
+from longtalk.base.errors import LongTalkError
 
 Weights = dict[str, torch.Tensor]
 
@@ -82,7 +82,7 @@ def test_other_wan_models_are_refused_by_name(
     """By the samplers, whichever way the model comes, and by the guider."""
     import comfy.samplers
 
-    from longtalk.infinitetalk.host.checks import check_guider
+    from longtalk.infinitetalk.host.wan.checks import check_guider
 
     model = load(change)
     words = rf"model: expected a WAN 2.1 image-to-video model .*, got {name}"

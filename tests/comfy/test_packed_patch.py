@@ -13,7 +13,7 @@ import torch
 from comfy_runs import make_family, make_speech
 from safetensors.torch import load_file, save_file
 
-from longtalk.infinitetalk.errors import LongTalkError
+from longtalk.base.errors import LongTalkError
 from longtalk.infinitetalk.model.quantised import BLOCKS, PackedWeight
 
 FP8 = "float8_e4m3fn"
@@ -32,7 +32,7 @@ def packed_weight(kind: str, seed: int = 0) -> PackedWeight:
 
 
 def packed_linear(kind: str) -> Any:
-    from longtalk.infinitetalk.host.packed_linear import PackedLinear
+    from longtalk.infinitetalk.host.wan.packed_linear import PackedLinear
 
     packed = packed_weight(kind)
     layer = PackedLinear(packed)
@@ -81,7 +81,7 @@ def test_bytes_travel_through_comfyui_s_offload_streams(
 ) -> None:
     import comfy.model_management
 
-    from longtalk.infinitetalk.host.layer_weights import layer_weights
+    from longtalk.infinitetalk.host.wan.layer_weights import layer_weights
 
     stream = Stream()
     monkeypatch.setattr(comfy.model_management, "get_offload_stream", lambda device: stream)
@@ -107,7 +107,7 @@ def test_bytes_travel_through_dynamic_vram(comfy: ModuleType, kind: str, monkeyp
     import comfy_aimdo.model_vbar
     import comfy_aimdo.torch
 
-    from longtalk.infinitetalk.host.layer_weights import layer_weights
+    from longtalk.infinitetalk.host.wan.layer_weights import layer_weights
 
     layer = packed_linear(kind)
     unpinned: list[Any] = []
@@ -175,7 +175,7 @@ def write(tiny_weights: dict[str, torch.Tensor], tmp_path_factory: pytest.TempPa
 
 @pytest.fixture(scope="module")
 def load(comfy: ModuleType, write: Callable[[str], Path]) -> Callable[[str], Any]:
-    from longtalk.infinitetalk.host.patch import load_patch
+    from longtalk.infinitetalk.host.wan.patch_file import load_patch
 
     return lambda kind: load_patch(write(kind))
 
@@ -183,7 +183,7 @@ def load(comfy: ModuleType, write: Callable[[str], Path]) -> Callable[[str], Any
 @pytest.fixture(scope="module")
 def unpacked(comfy: ModuleType, write: Callable[[str], Path]) -> Callable[[str], Any]:
     """The same file's values, unpacked beforehand, in an ordinary fp32 file."""
-    from longtalk.infinitetalk.host.patch import load_patch
+    from longtalk.infinitetalk.host.wan.patch_file import load_patch
     from longtalk.infinitetalk.model.checkpoint import read_patch
 
     def make(kind: str) -> Any:

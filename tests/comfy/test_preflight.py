@@ -15,10 +15,10 @@ import pytest
 import torch
 from comfy_runs import make_ltx_family, sampler_settings
 
-from longtalk.infinitetalk.errors import LongTalkError
+from longtalk.base.errors import LongTalkError
 from longtalk.infinitetalk.plan import estimate
 from longtalk.infinitetalk.plan.windows import plan_windows
-from longtalk.infinitetalk.run.formats import VideoFormat
+from longtalk.infinitetalk.run.video.formats import VideoFormat
 
 TWENTY_SECONDS = 500
 RATE = 1e12

@@ -39,8 +39,8 @@ def test_only_speech_that_scipy_converted_has_another_name(
     parts: SimpleNamespace, make_audio: MakeAudio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The others have the name from before there was a choice, so runs of that time go on."""
-    from longtalk.audio.features import FeatureMode
-    from longtalk.infinitetalk.run.fingerprint import fingerprint, weights_fingerprint
+    from longtalk.audio.encoder.features import FeatureMode
+    from longtalk.infinitetalk.run.store.fingerprint import fingerprint, weights_fingerprint
 
     weights = weights_fingerprint(parts.audio_encoder.model.named_parameters())
     before = fingerprint([weights, FeatureMode.OFFICIAL, True])

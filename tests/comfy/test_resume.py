@@ -16,7 +16,7 @@ import torch
 from comfy_runs import sampler_settings
 from watched import calls_of, forwards_of, frames_hash, out_of_memory, raising, sound_seconds
 
-from longtalk.infinitetalk.errors import LongTalkError
+from longtalk.base.errors import LongTalkError
 
 STEPS = 2
 WINDOWS = 4
@@ -250,7 +250,7 @@ def test_what_no_longer_fits_the_run_is_made_again(
     run: Run, parts: SimpleNamespace, expected: tuple[int, str], output_folder: Path, interrupted: type[BaseException]
 ) -> None:
     """A carry of another shape, signed correctly: damage, not a crash inside the model."""
-    from longtalk.infinitetalk.run.run_folder import RunFolder
+    from longtalk.infinitetalk.run.store.folder import RunFolder
 
     with forwards_of(parts, lambda count: interrupt() if count == 6 else None), pytest.raises(interrupted):
         run()

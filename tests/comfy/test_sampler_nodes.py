@@ -87,7 +87,7 @@ def test_images_that_do_not_fit_are_refused(
 ) -> None:
     import comfy.model_management
 
-    from longtalk.infinitetalk.errors import LongTalkError
+    from longtalk.base.errors import LongTalkError
 
     original = comfy.model_management.get_free_memory
 

@@ -13,7 +13,7 @@ from comfy_runs import make_family, make_speech, relative, sampler_settings
 from tiny_text import tiny_umt5
 from watched import calls_of, forwards_of, frames_hash
 
-from longtalk.infinitetalk.errors import LongTalkError
+from longtalk.base.errors import LongTalkError
 
 CALM = "a woman in red, talking calmly"
 LOUD = "a woman in red, laughing: ha"
@@ -222,7 +222,7 @@ def test_windows_get_their_entrys_own_conditioning_or_cores_average(
 ) -> None:
     """Four windows of 10 s, a change 20 s wide at 20 s: the middles at 15 and 25 s are 15 % and 85 % over."""
     import nodes
-    from longtalk.infinitetalk.host.schedule import window_prompts
+    from longtalk.infinitetalk.host.prompts import window_prompts
 
     encoded = encode(f"0: {CALM}\n20: {LOUD}", blend_s=20.0)
     prompts = window_prompts(encoded, [0, 10, 20, 30], 40)
@@ -239,7 +239,7 @@ def test_windows_get_their_entrys_own_conditioning_or_cores_average(
 
 
 def test_lines_with_the_same_text_are_one_prompt(encode: Encode) -> None:
-    from longtalk.infinitetalk.host.schedule import window_prompts
+    from longtalk.infinitetalk.host.prompts import window_prompts
 
     encoded = encode(f"0: {CALM}\n15: {CALM}", snap=False, blend_s=10.0)
     prompts = window_prompts(encoded, [0, 10, 20], 30)
@@ -250,7 +250,7 @@ def test_lines_with_the_same_text_are_one_prompt(encode: Encode) -> None:
 def test_prompts_that_cannot_mix_are_refused_before_the_run(encode: Encode, loud: Any) -> None:
     from dataclasses import replace
 
-    from longtalk.infinitetalk.host.schedule import window_prompts
+    from longtalk.infinitetalk.host.prompts import window_prompts
 
     encoded = encode(f"0: {CALM}\n15: {LOUD}", snap=False, blend_s=10.0)
     odd = replace(encoded, conditionings=(encoded.conditionings[0], [*loud, *loud]))
@@ -291,8 +291,8 @@ def test_each_window_samples_with_its_prompt_and_the_reference(
     parts: SimpleNamespace, portrait: torch.Tensor, make_audio: Callable[..., Any], encode: Encode, loud: Any
 ) -> None:
     """Latents of a window with a schedule equal those of a family whose guider has that prompt, guidance included."""
-    from longtalk.infinitetalk.host.guider import make_guider
-    from longtalk.infinitetalk.host.schedule import window_prompts
+    from longtalk.infinitetalk.host.prompts import window_prompts
+    from longtalk.infinitetalk.host.wan.guider import make_guider
     from longtalk.infinitetalk.plan.schedule import windows_of
 
     speech = make_speech(parts, make_audio(1.3))

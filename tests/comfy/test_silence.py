@@ -16,8 +16,9 @@ import torch
 from comfy_runs import ltx_settings, make_speech, sampler_settings
 from watched import forwards_of, raising, sound_seconds
 
-from longtalk.infinitetalk.errors import LongTalkError
-from longtalk.infinitetalk.plan.timing import Ending, Segment, Timing
+from longtalk.base.errors import LongTalkError
+from longtalk.base.segment import Segment
+from longtalk.infinitetalk.plan.timing import Ending, Timing
 
 MakeAudio = Callable[..., dict[str, Any]]
 FRAMES = 37  # windows hear frames [0, 13), [8, 21), [16, 29), [24, 37), and two more on either side
@@ -142,10 +143,10 @@ def test_it_is_as_if_the_features_were_replaced_by_hand(
 
 def test_silence_has_no_borders(parts: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, make_audio: MakeAudio) -> None:
     """More of it gives the same features of silence; those at its edge are others."""
-    from longtalk.audio.features import speech_features
+    from longtalk.audio.encoder.features import speech_features
     from longtalk.audio.tracks import track_from_audio
-    from longtalk.infinitetalk.host import speech as host
-    from longtalk.infinitetalk.speech import make_speakers
+    from longtalk.infinitetalk.host.wan import sound as host
+    from longtalk.infinitetalk.model.speakers import make_speakers
 
     speakers = make_speakers([track_from_audio(make_audio(0.2))], [None])
     found = []

@@ -267,7 +267,7 @@ def test_a_face_outside_the_masks_rests(make: Callable[..., talking.Talk], two: 
 def test_sound_that_is_late_is_noticed(
     make: Callable[..., talking.Talk], face: faces.Faces, short: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import longtalk.infinitetalk.host.wan as wan
+    import longtalk.infinitetalk.host.wan.renderer as wan
 
     whole = wan.audio_context
 
@@ -298,7 +298,7 @@ def test_windows_that_are_not_pinned_are_noticed(
     make: Callable[..., talking.Talk], face: faces.Faces, clips: list[torch.Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In short windows, so that there are many."""
-    from longtalk.infinitetalk.host.wan import WanFamily
+    from longtalk.infinitetalk.host.wan.renderer import WanFamily
 
     sound = seconds(clips[2], 3, 11)
     pinned = make(talking.portrait(face), [sound], window_frames=33)
@@ -319,7 +319,7 @@ def test_features_at_another_rate_are_noticed(
     make: Callable[..., talking.Talk], face: faces.Faces, short: torch.Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """50 per second, which is what the encoder gives, taken for 25."""
-    import longtalk.infinitetalk.host.speech as speech
+    import longtalk.infinitetalk.host.wan.sound as speech
 
     whole = speech.speech_features
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from longtalk.infinitetalk.errors import LongTalkError
+from longtalk.base.errors import LongTalkError
 
 MakeAudio = Callable[..., dict[str, Any]]
 

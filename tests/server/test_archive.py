@@ -115,7 +115,7 @@ def test_the_registry_understands_every_field(checkout: Path, root: Path) -> Non
 
 def test_the_archive_holds_what_users_need_and_nothing_else(held: set[str], archive: Path, root: Path) -> None:
     tops = {PurePosixPath(name).parts[0] for name in held}
-    folders = {"audio", "bin", "docs", "infinitetalk", "metrics", "nodes", "web", "workflows"}
+    folders = {"audio", "base", "bin", "docs", "infinitetalk", "metrics", "nodes", "web", "workflows"}
     files = {"__init__.py", "pyproject.toml", "requirements.txt", "README.md", "CHANGELOG.md", "LICENSE"}
     assert folders | files <= tops
     assert not tops & {

@@ -9,7 +9,7 @@ from typing import Any
 import demo_client
 from demo_server import ComfyServer, run_workflow
 
-from longtalk.infinitetalk import conditioning_file
+from longtalk.infinitetalk.model import conditioning_file
 
 
 def load(name: str) -> dict[str, Any]:

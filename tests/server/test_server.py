@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from demo_server import TEXT_EVENT, ComfyServer, run_workflow, wait_until_up
 
-from longtalk.infinitetalk.run.run_folder import run_names
+from longtalk.infinitetalk.run.store.folder import run_names
 
 NODES = {
     "LongTalkPlan",
@@ -354,7 +354,7 @@ def test_conditioning_is_saved_and_loaded(server: ComfyServer, base: Path) -> No
     asyncio.run(run_workflow(server, save))
     saved = base / "output" / "conditioning" / "mine_00001_.safetensors"
     original = base / "models" / "conditioning" / "longtalk_tiny_positive.safetensors"
-    from longtalk.infinitetalk import conditioning_file
+    from longtalk.infinitetalk.model import conditioning_file
 
     (again, vision), (first, first_vision) = conditioning_file.load(saved), conditioning_file.load(original)
     assert bool((again[0][0] == first[0][0]).all())

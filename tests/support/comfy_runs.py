@@ -43,8 +43,8 @@ def make_speech(
     parts: SimpleNamespace, audio: Any, *, features: str = "core", normalize: bool = False, start_s: float = 0.0
 ) -> Any:
     from longtalk.audio.tracks import track_from_audio
-    from longtalk.infinitetalk.host.speech import encode_speech
-    from longtalk.infinitetalk.speech import make_speakers
+    from longtalk.infinitetalk.host.wan.sound import encode_speech
+    from longtalk.infinitetalk.model.speakers import make_speakers
 
     speakers = make_speakers([track_from_audio(audio)], [None], starts_s=[start_s])
     return encode_speech(parts.audio_encoder, speakers, features, normalize)
@@ -74,9 +74,9 @@ def make_family(
     import comfy.samplers
 
     from longtalk.infinitetalk.host.events import RunEvents
-    from longtalk.infinitetalk.host.guider import make_guider
     from longtalk.infinitetalk.host.noise import SeedNoise, WindowNoise, base_seed
-    from longtalk.infinitetalk.host.wan import WanFamily
+    from longtalk.infinitetalk.host.wan.guider import make_guider
+    from longtalk.infinitetalk.host.wan.renderer import WanFamily
     from longtalk.infinitetalk.plan.windows import plan_windows
     from longtalk.infinitetalk.run.progress import RunProgress
     from longtalk.infinitetalk.run.seeds import window_seeds
@@ -167,9 +167,9 @@ def make_ltx_family(
 
     from longtalk.audio.tracks import track_from_audio
     from longtalk.infinitetalk.host.events import RunEvents
-    from longtalk.infinitetalk.host.ltx import LtxFamily, LtxOptions
-    from longtalk.infinitetalk.host.ltx_guider import make_ltx_guider
-    from longtalk.infinitetalk.host.ltx_talk import frames_of
+    from longtalk.infinitetalk.host.ltx.guider import make_ltx_guider
+    from longtalk.infinitetalk.host.ltx.renderer import LtxFamily, LtxOptions
+    from longtalk.infinitetalk.host.ltx.run import frames_of
     from longtalk.infinitetalk.host.noise import SeedNoise, WindowNoise
     from longtalk.infinitetalk.plan.ltx_windows import geometry, plan_ltx
     from longtalk.infinitetalk.run.progress import RunProgress

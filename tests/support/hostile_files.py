@@ -89,7 +89,7 @@ def small_patch() -> Content:
 
 
 def small_conditioning() -> Content:
-    from longtalk.infinitetalk import conditioning_file
+    from longtalk.infinitetalk.model import conditioning_file
 
     entry = [torch.ones(1, 3, 8), {"strength": 0.5, "extra": [torch.ones(2)]}]
     vision = {"penultimate_hidden_states": torch.ones(1, 2, 1280)}

@@ -17,7 +17,7 @@ import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from longtalk.infinitetalk.errors import LongTalkError
+from longtalk.base.errors import LongTalkError
 
 SECONDS = 20.0
 """Of computing, which other work on the machine does not change; the longest example, a run of the tiny models, takes

@@ -8,17 +8,18 @@ from pathlib import Path
 import torch
 from written_video import HEIGHT, WIDTH, smooth, tone
 
+from longtalk.base.rates import FPS
 from longtalk.infinitetalk.plan.shots import join_shots
-from longtalk.infinitetalk.plan.windows import FPS, Plan, plan_windows
-from longtalk.infinitetalk.run.checks import look_of, measure
-from longtalk.infinitetalk.run.formats import VideoFormat
-from longtalk.infinitetalk.run.join import WrittenVideo, join
+from longtalk.infinitetalk.plan.windows import Plan, plan_windows
 from longtalk.infinitetalk.run.loop import Fallbacks, MadeWindow
-from longtalk.infinitetalk.run.recorder import Recorder
-from longtalk.infinitetalk.run.run_folder import RunFolder
 from longtalk.infinitetalk.run.seeds import parse_rerender, window_seeds
-from longtalk.infinitetalk.run.soundtrack import write_sound
-from longtalk.infinitetalk.run.window_record import video_key, window_keys
+from longtalk.infinitetalk.run.store.folder import RunFolder
+from longtalk.infinitetalk.run.store.record import video_key, window_keys
+from longtalk.infinitetalk.run.store.recorder import Recorder
+from longtalk.infinitetalk.run.video.formats import VideoFormat
+from longtalk.infinitetalk.run.video.join import WrittenVideo, join
+from longtalk.infinitetalk.run.video.soundtrack import write_sound
+from longtalk.infinitetalk.run.window_checks import look_of, measure
 
 NAME = "0123456789abcdef"
 PARTS = {"seed": "a", "model": "b"}

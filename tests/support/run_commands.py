@@ -14,10 +14,10 @@ from typing import Any
 
 from made_runs import make_run
 
+from longtalk.base.files import write_json
 from longtalk.infinitetalk.cli.main import main
-from longtalk.infinitetalk.run.files import write_json
 from longtalk.infinitetalk.run.loop import Fallbacks
-from longtalk.infinitetalk.run.run_folder import RunFolder
+from longtalk.infinitetalk.run.store.folder import RunFolder
 
 OTHER = "fedcba9876543210"
 SEED = 100
@@ -55,7 +55,7 @@ def size(folder: RunFolder) -> str:
 def held(folder: RunFolder) -> Iterator[int]:
     """Another process works on the run; its number."""
     code = (
-        "import sys; from pathlib import Path; from longtalk.infinitetalk.run.run_folder import RunFolder\n"
+        "import sys; from pathlib import Path; from longtalk.infinitetalk.run.store.folder import RunFolder\n"
         "with RunFolder(Path(sys.argv[1]), sys.argv[2], '.mp4').owned(): print('held', flush=True); input()"
     )
     command = [sys.executable, "-c", code, str(folder.path.parent), folder.name]

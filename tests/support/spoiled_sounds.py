@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from longtalk.audio.filters import Filter, through
-from longtalk.audio.findings import Kind
-from longtalk.audio.resample import resample
+from longtalk.audio.prepare.filters import Filter, through
+from longtalk.audio.reading.resample import resample
+from longtalk.audio.report.findings import Kind
 
 RATE_HZ = 48_000
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from longtalk.audio import resample
+from longtalk.audio.reading import resample
 
 HIDDEN = "torchaudio"
 

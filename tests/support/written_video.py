@@ -11,10 +11,10 @@ import imageio_ffmpeg
 import numpy as np
 import torch
 
-from longtalk.infinitetalk.run.formats import VideoFormat
-from longtalk.infinitetalk.run.join import WrittenVideo, join
-from longtalk.infinitetalk.run.segment import to_bytes, write_segment
-from longtalk.infinitetalk.run.soundtrack import Soundtrack, write_sound
+from longtalk.infinitetalk.run.video.formats import VideoFormat
+from longtalk.infinitetalk.run.video.join import WrittenVideo, join
+from longtalk.infinitetalk.run.video.segment import to_bytes, write_segment
+from longtalk.infinitetalk.run.video.soundtrack import Soundtrack, write_sound
 
 WIDTH, HEIGHT = 64, 48
 # ffmpeg's default conversion to RGB rounds chroma roughly; these flags make it a fair oracle.

@@ -10,7 +10,7 @@ import pytest
 from made_runs import NAME
 from run_commands import OTHER, Run, call, make_talk
 
-from longtalk.infinitetalk.run.run_folder import RunFolder
+from longtalk.infinitetalk.run.store.folder import RunFolder
 
 
 @pytest.fixture(scope="session")

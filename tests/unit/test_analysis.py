@@ -20,13 +20,13 @@ from hypothesis import strategies as st
 from sound_files import write
 from spoiled_sounds import RATE_HZ, at, gated, noise, with_sound
 
-from longtalk.audio.analysis import Analysis, analyse
-from longtalk.audio.channels import LevelMeter
-from longtalk.audio.clipping import Clipping, ClippingMeter
-from longtalk.audio.columns import Columns, extremes, mean
-from longtalk.audio.sound import Track
-from longtalk.audio.source import FileSource, TrackSource
-from longtalk.audio.spectrum import AVERAGE_DB, BANDS_HZ, FLOOR_DB, SpectrumMeter, decibels, mel_edges
+from longtalk.audio.reading.source import FileSource, TrackSource
+from longtalk.audio.reading.track import Track
+from longtalk.audio.report.analysis import Analysis, analyse
+from longtalk.audio.report.channels import LevelMeter
+from longtalk.audio.report.clipping import Clipping, ClippingMeter
+from longtalk.audio.report.columns import Columns, extremes, mean
+from longtalk.audio.report.spectrum import AVERAGE_DB, BANDS_HZ, FLOOR_DB, SpectrumMeter, decibels, mel_edges
 from longtalk.audio.voice import speech_segments
 
 

@@ -15,10 +15,10 @@ import pytest
 from PIL import Image
 from sound_files import ffmpeg, write, write_video
 
-from longtalk.audio.analysis import analyse
-from longtalk.audio.findings import find
-from longtalk.audio.picture import draw_report
-from longtalk.audio.source import FileSource
+from longtalk.audio.reading.source import FileSource
+from longtalk.audio.report.analysis import analyse
+from longtalk.audio.report.findings import find
+from longtalk.audio.report.picture import draw_report
 from longtalk.infinitetalk.cli.main import main
 
 RATE_HZ = 16_000

@@ -14,11 +14,11 @@ import pytest
 import torch
 from torch.nn import functional
 
+from longtalk.base.errors import LongTalkError
 from longtalk.infinitetalk.attention.backends import PYTORCH, Backend, installed
 from longtalk.infinitetalk.attention.chooser import NO_MEMORY, Chooser, case_of, measure
 from longtalk.infinitetalk.attention.measured import Case, Precision, Store, Trial, bucket, precision_of, ranked, table
 from longtalk.infinitetalk.attention.proof import reference_rows, relative_error, sample_rows
-from longtalk.infinitetalk.errors import LongTalkError
 
 QUERIES, KEYS, HEADS, SIZE = 700, 90, 3, 16
 

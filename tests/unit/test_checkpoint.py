@@ -13,7 +13,7 @@ import hostile_files as files
 import pytest
 import torch
 
-from longtalk.infinitetalk.errors import LongTalkError
+from longtalk.base.errors import LongTalkError
 from longtalk.infinitetalk.model.audio_attention import InfiniteTalkModel
 from longtalk.infinitetalk.model.checkpoint import read_patch
 from longtalk.infinitetalk.model.quantised import BLOCKS

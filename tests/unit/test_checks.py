@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from longtalk.infinitetalk.run.checks import Look, look_of, measure, what_is_broken
+from longtalk.infinitetalk.run.window_checks import Look, look_of, measure, what_is_broken
 from longtalk.infinitetalk.run.window_stats import WindowStats, jumps
 
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]

@@ -11,8 +11,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from longtalk.infinitetalk import conditioning_file
-from longtalk.infinitetalk.errors import LongTalkError
+from longtalk.base.errors import LongTalkError
+from longtalk.infinitetalk.model import conditioning_file
 
 
 def entry() -> list[Any]:

@@ -368,7 +368,7 @@ def test_requirements_are_the_same_in_both_places_and_without_torch():
 def test_every_package_of_the_pack_is_in_the_distribution():
     named = set(section((ROOT / "pyproject.toml").read_text(), "packages"))
     found = {"longtalk"}
-    for top in ("audio", "infinitetalk", "metrics", "nodes"):
+    for top in ("audio", "base", "infinitetalk", "metrics", "nodes"):
         for init in (ROOT / top).rglob("__init__.py"):
             found.add(".".join(("longtalk", *init.parent.relative_to(ROOT).parts)))
     assert named == found

@@ -36,9 +36,9 @@ from longtalk.infinitetalk.plan.estimate import (
     window_host_bytes,
 )
 from longtalk.infinitetalk.plan.windows import plan_windows
-from longtalk.infinitetalk.run.formats import CODECS, VideoFormat
-from longtalk.infinitetalk.run.segment import write_segment
-from longtalk.infinitetalk.run.soundtrack import Soundtrack, write_sound
+from longtalk.infinitetalk.run.video.formats import CODECS, VideoFormat
+from longtalk.infinitetalk.run.video.segment import write_segment
+from longtalk.infinitetalk.run.video.soundtrack import Soundtrack, write_sound
 
 WAN_14B = Transformer(hidden=5120, ffn=13824, layers=40)
 PORTRAIT = Path(__file__).parents[2] / "scripts" / "assets" / "portrait.png"

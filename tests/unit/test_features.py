@@ -12,10 +12,10 @@ from torch.nn import functional
 from transformers import Wav2Vec2Config
 from transformers import Wav2Vec2Model as Reference
 
-from longtalk.audio.features import FeatureMode, check_encoder, speech_features
-from longtalk.audio.front_end import Reach, reach_of
-from longtalk.audio.transformer import attention_dtype, plain_attention, run_layer
-from longtalk.infinitetalk.errors import LongTalkError
+from longtalk.audio.encoder.features import FeatureMode, check_encoder, speech_features
+from longtalk.audio.encoder.front_end import Reach, reach_of
+from longtalk.audio.encoder.transformer import attention_dtype, plain_attention, run_layer
+from longtalk.base.errors import LongTalkError
 
 # --- wav2vec2 in the shape ComfyUI gives it: same attribute names, same signatures -----------------------------------
 
@@ -373,7 +373,7 @@ class TestLayers:
 
     def test_attention_in_half_stays_close(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """What a GPU does, on the CPU: float16 queries, keys and values, float32 around them."""
-        import longtalk.audio.transformer as transformer
+        import longtalk.audio.encoder.transformer as transformer
 
         reference, model = make_pair(tiny_config())
         sound = speech(20_000)

@@ -17,9 +17,9 @@ import av
 import pytest
 
 import longtalk
-from longtalk.infinitetalk.errors import LongTalkError
-from longtalk.infinitetalk.run import files
-from longtalk.infinitetalk.run.files import (
+from longtalk.base import files
+from longtalk.base.errors import LongTalkError
+from longtalk.base.files import (
     DamagedFileError,
     atomic,
     disk_errors,
@@ -120,7 +120,7 @@ def test_a_file_system_that_cannot_sync_folders_is_no_error(tmp_path: Path, monk
 KILLED = """
     import os, signal, sys
     from pathlib import Path
-    from longtalk.infinitetalk.run.files import atomic
+    from longtalk.base.files import atomic
 
     with atomic(Path(sys.argv[1])) as part:
         part.write_bytes(b"half")

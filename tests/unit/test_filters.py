@@ -15,7 +15,7 @@ import pytest
 from scipy.signal import resample_poly
 from sound_files import drums, read, voice, write
 
-from longtalk.audio.filters import Filter, Meter, af_text, through
+from longtalk.audio.prepare.filters import Filter, Meter, af_text, through
 
 CHAIN = [
     Filter("aformat", (("sample_fmts", "dblp"),)),

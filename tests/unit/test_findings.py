@@ -11,9 +11,11 @@ import pytest
 import torch
 from spoiled_sounds import RATE_HZ, Case, beside, cases, clipped, gain, padded, paused
 
-from longtalk.audio.analysis import Analysis, analyse
-from longtalk.audio.filters import Loudness
-from longtalk.audio.findings import (
+from longtalk.audio.prepare.filters import Loudness
+from longtalk.audio.reading.source import FileSource, TrackSource
+from longtalk.audio.reading.track import Track
+from longtalk.audio.report.analysis import Analysis, analyse
+from longtalk.audio.report.findings import (
     BOOM_DB,
     DULL_DB,
     LOUD_LUFS,
@@ -26,11 +28,9 @@ from longtalk.audio.findings import (
     Severity,
     find,
 )
-from longtalk.audio.report import report_json, report_text
-from longtalk.audio.sound import Track
-from longtalk.audio.source import FileSource, TrackSource
-from longtalk.audio.spectrum import AVERAGE_DB
-from longtalk.infinitetalk.plan.timing import Segment
+from longtalk.audio.report.spectrum import AVERAGE_DB
+from longtalk.audio.report.text import report_json, report_text
+from longtalk.base.segment import Segment
 
 
 @pytest.fixture(scope="module")

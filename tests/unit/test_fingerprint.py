@@ -18,7 +18,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longtalk.infinitetalk.run.fingerprint import fingerprint, weights_fingerprint
+from longtalk.infinitetalk.run.store.fingerprint import fingerprint, weights_fingerprint
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
@@ -140,7 +140,7 @@ def test_special_stands_for_objects_wherever_they_are() -> None:
 def test_another_process_agrees() -> None:
     code = (
         "import torch, functools, math\n"
-        "from longtalk.infinitetalk.run.fingerprint import fingerprint\n"
+        "from longtalk.infinitetalk.run.store.fingerprint import fingerprint\n"
         "value = {'a': [1, 2.5, None, {'x', 'y'}], 'f': functools.partial(math.floor, 2.5), 't': torch.arange(5)}\n"
         "print(fingerprint(value))"
     )

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from written_video import decoded, grainy, make_video, tone
 
-from longtalk.infinitetalk.errors import LongTalkError
-from longtalk.infinitetalk.run import frames
-from longtalk.infinitetalk.run.frames import frame_number, video_frame
+from longtalk.base.errors import LongTalkError
+from longtalk.infinitetalk.run.video import frames
+from longtalk.infinitetalk.run.video.frames import frame_number, video_frame
 
 FRAMES = 40
 

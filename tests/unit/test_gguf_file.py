@@ -16,8 +16,8 @@ from gguf_files import Kind, RawTensor, library_values, note, random_blocks, raw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from longtalk.infinitetalk.errors import LongTalkError
-from longtalk.infinitetalk.gguf_file import KINDS, is_gguf, open_gguf
+from longtalk.base.errors import LongTalkError
+from longtalk.infinitetalk.model.gguf_file import KINDS, is_gguf, open_gguf
 from longtalk.infinitetalk.model.quantised import BLOCKS, PackedWeight
 
 NOTES: dict[str, Any] = {"a": "text", "b": 7, "c": 0.5, "d": True, "e": [1, 2, 3], "f": ["x", "yy"], "g": [0.5, 1.5]}

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
-PRODUCT = ("nodes", "audio", "infinitetalk", "metrics")
+PRODUCT = ("base", "nodes", "audio", "infinitetalk", "metrics")
 
 #: ComfyUI's own modules, which are no distribution.
 COMFYUI = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "latent_preview", "server"}

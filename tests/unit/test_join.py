@@ -23,9 +23,9 @@ from written_video import (
     write_segments,
 )
 
-from longtalk.infinitetalk.run.formats import CODECS, VideoFormat
-from longtalk.infinitetalk.run.join import join, read_frames
-from longtalk.infinitetalk.run.segment import to_bytes, write_segment
+from longtalk.infinitetalk.run.video.formats import CODECS, VideoFormat
+from longtalk.infinitetalk.run.video.join import join, read_frames
+from longtalk.infinitetalk.run.video.segment import to_bytes, write_segment
 
 # Windows of one frame, of more than one key frame, and shorter than what the encoders reorder.
 WINDOWS = [(1,), (2,), (1, 1, 1), (1, 2, 3, 1), (30, 9, 17), (51, 1, 1, 101, 1)]

@@ -15,11 +15,11 @@ import pytest
 from written_video import decoded, grainy, make_video, noise, raw_by_pyav, smooth, tone, write_segments
 
 import longtalk
-from longtalk.infinitetalk.errors import LongTalkError
-from longtalk.infinitetalk.run.formats import CODECS, VideoFormat
-from longtalk.infinitetalk.run.join import join, read_frames
-from longtalk.infinitetalk.run.segment import to_bytes, write_segment
-from longtalk.infinitetalk.run.soundtrack import write_sound
+from longtalk.base.errors import LongTalkError
+from longtalk.infinitetalk.run.video.formats import CODECS, VideoFormat
+from longtalk.infinitetalk.run.video.join import join, read_frames
+from longtalk.infinitetalk.run.video.segment import to_bytes, write_segment
+from longtalk.infinitetalk.run.video.soundtrack import write_sound
 
 
 def in_a_process_of_its_own(code: str, *args: object) -> list[str]:
@@ -247,9 +247,9 @@ DISK_FULL = """
     import resource, sys
     from pathlib import Path
     import numpy as np
-    from longtalk.infinitetalk.errors import LongTalkError
-    from longtalk.infinitetalk.run.formats import VideoFormat
-    from longtalk.infinitetalk.run.join import join
+    from longtalk.base.errors import LongTalkError
+    from longtalk.infinitetalk.run.video.formats import VideoFormat
+    from longtalk.infinitetalk.run.video.join import join
 
     codec, segment, target = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
     size = join(target, [segment] * 20, None, VideoFormat(codec)).bytes
@@ -280,8 +280,8 @@ def test_a_full_disk_is_said_and_leaves_what_was_there(tmp_path: Path, codec: st
 MANY = """
     import resource, sys
     from pathlib import Path
-    from longtalk.infinitetalk.run.formats import VideoFormat
-    from longtalk.infinitetalk.run.join import join
+    from longtalk.infinitetalk.run.video.formats import VideoFormat
+    from longtalk.infinitetalk.run.video.join import join
 
     codec, segment, target = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
     resource.setrlimit(resource.RLIMIT_NOFILE, (24, 24))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longtalk.infinitetalk.errors import LongTalkError
+from longtalk.base.errors import LongTalkError
 from longtalk.infinitetalk.plan.keyframes import Keyframe, check_images, full_window, keyframes_in, parse_keyframes
 from longtalk.infinitetalk.plan.ltx_loop import loop_plan
 from longtalk.infinitetalk.plan.ltx_windows import geometry

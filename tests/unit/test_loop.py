@@ -13,19 +13,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from longtalk.infinitetalk.errors import LongTalkError
+from longtalk.base.errors import LongTalkError
+from longtalk.base.words import clock_text
 from longtalk.infinitetalk.plan.shots import join_shots
 from longtalk.infinitetalk.plan.windows import Plan, Window, plan_windows
-from longtalk.infinitetalk.run.checks import Look, look_of
-from longtalk.infinitetalk.run.loop import (
-    MEMORY_LEVELS,
-    Fallbacks,
-    MadeWindow,
-    Rendered,
-    Start,
-    run_windows,
-)
-from longtalk.infinitetalk.run.progress import RunProgress, clock_text
+from longtalk.infinitetalk.run.loop import MEMORY_LEVELS, Fallbacks, MadeWindow, Rendered, Start, run_windows
+from longtalk.infinitetalk.run.progress import RunProgress
+from longtalk.infinitetalk.run.window_checks import Look, look_of
 
 GREY = look_of(torch.full((1, 2, 2, 3), 0.5))
 

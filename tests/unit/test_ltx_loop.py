@@ -10,13 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longtalk.infinitetalk.errors import LongTalkError
+from longtalk.base.errors import LongTalkError
+from longtalk.base.strip import ticks
+from longtalk.base.words import clock
+from longtalk.infinitetalk.draw.layout import lay_out
+from longtalk.infinitetalk.draw.plan_picture import draw_plan
+from longtalk.infinitetalk.draw.waves import SPEAKERS
 from longtalk.infinitetalk.plan.ltx_loop import loop_plan, loop_report, loop_step
 from longtalk.infinitetalk.plan.ltx_windows import Geometry, geometry
-from longtalk.infinitetalk.plan.picture import draw_plan
-from longtalk.infinitetalk.plan.picture_layout import lay_out, ticks
-from longtalk.infinitetalk.plan.picture_waves import SPEAKERS
-from longtalk.infinitetalk.plan.report import clock, plan_report
+from longtalk.infinitetalk.plan.plan_text import plan_report
 from longtalk.infinitetalk.plan.windows import plan_windows
 
 RATE = 44100

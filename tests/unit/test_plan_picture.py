@@ -12,16 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from longtalk.infinitetalk.errors import LongTalkError
-from longtalk.infinitetalk.plan.picture import CUT, HELD, NEW, NEW_PALE, PINNED, draw_plan
-from longtalk.infinitetalk.plan.picture_canvas import BODY, INK, PAPER, Canvas, _font
-from longtalk.infinitetalk.plan.picture_layout import STAIRCASE_WINDOWS, Layout, lay_out
-from longtalk.infinitetalk.plan.picture_prompts import PROMPTS
-from longtalk.infinitetalk.plan.picture_waves import LEFT_OUT, QUIET, SPEAKERS, envelope
+from longtalk.base.canvas import BODY, INK, PAPER, Canvas, _font
+from longtalk.base.errors import LongTalkError
+from longtalk.base.segment import Segment
+from longtalk.base.waves import envelope
+from longtalk.infinitetalk.draw.layout import STAIRCASE_WINDOWS, Layout, lay_out
+from longtalk.infinitetalk.draw.plan_picture import CUT, HELD, NEW, NEW_PALE, PINNED, draw_plan
+from longtalk.infinitetalk.draw.prompts import PROMPTS
+from longtalk.infinitetalk.draw.waves import LEFT_OUT, QUIET, SPEAKERS
 from longtalk.infinitetalk.plan.schedule import resolve_schedule, windows_of
 from longtalk.infinitetalk.plan.schedule_text import parse_schedule
 from longtalk.infinitetalk.plan.shots import join_shots
-from longtalk.infinitetalk.plan.timing import Segment
 from longtalk.infinitetalk.plan.windows import Plan, PlanMode, plan_windows
 
 RATE = 16_000

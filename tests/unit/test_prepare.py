@@ -15,12 +15,12 @@ import torchaudio
 from scipy.signal import resample_poly
 from sound_files import drums, ffmpeg, read, voice, write
 
-from longtalk.audio.filters import Meter
-from longtalk.audio.prepare import Prepared, prepare, prepare_track
-from longtalk.audio.sound import Track
-from longtalk.audio.source import FileSource, Source
-from longtalk.audio.stages import INFINITETALK, LTX, PRESETS, SETTINGS, Stages, stages_from
-from longtalk.infinitetalk.errors import LongTalkError
+from longtalk.audio.prepare.filters import Meter
+from longtalk.audio.prepare.prepare import Prepared, prepare, prepare_track
+from longtalk.audio.prepare.stages import INFINITETALK, LTX, PRESETS, SETTINGS, Stages, stages_from
+from longtalk.audio.reading.source import FileSource, Source
+from longtalk.audio.reading.track import Track
+from longtalk.base.errors import LongTalkError
 
 LTX_TONE = (
     "aformat=sample_fmts=dblp,highpass=f=80,equalizer=f=200:t=q:w=1:g=-3,equalizer=f=400:t=q:w=1.2:g=-2,"

@@ -12,14 +12,14 @@ import torch
 from PIL import Image, ImageDraw
 from spoiled_sounds import RATE_HZ, noise
 
-from longtalk.audio.analysis import Analysis, analyse
-from longtalk.audio.findings import Finding, Kind, Severity, find
-from longtalk.audio.picture import BAR, SEVERITIES, SPEECH, WAVE, draw_report
-from longtalk.audio.sound import Track
-from longtalk.audio.source import FileSource, TrackSource
-from longtalk.infinitetalk.errors import LongTalkError
-from longtalk.infinitetalk.plan.picture_canvas import Canvas, _font
-from longtalk.infinitetalk.plan.timing import Segment
+from longtalk.audio.reading.source import FileSource, TrackSource
+from longtalk.audio.reading.track import Track
+from longtalk.audio.report.analysis import Analysis, analyse
+from longtalk.audio.report.findings import Finding, Kind, Severity, find
+from longtalk.audio.report.picture import BAR, SEVERITIES, SPEECH, WAVE, draw_report
+from longtalk.base.canvas import Canvas, _font
+from longtalk.base.errors import LongTalkError
+from longtalk.base.segment import Segment
 
 LEFT, RIGHT = 170, 1430  # columns of the time line at width 1600
 

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchaudio_states import hide_torchaudio, replace_torchaudio
 
-from longtalk.audio.resample import Resampler, naming, resample, resampler, resampling_note
-from longtalk.audio.sound import Track
+from longtalk.audio.reading.resample import Resampler, naming, resample, resampler, resampling_note
+from longtalk.audio.reading.track import Track
 from longtalk.audio.tracks import arrange, mono
 
 PAIRS = [
@@ -135,8 +135,8 @@ def test_nothing_imports_torchaudio_before_it_is_wanted() -> None:
         "    package = importlib.import_module(f'longtalk.{name}')\n"
         "    for module in pkgutil.iter_modules(package.__path__, package.__name__ + '.'):\n"
         "        importlib.import_module(module.name)\n"
-        "watched = ('longtalk.audio.resample', 'scipy.signal', 'torchaudio')\n"
+        "watched = ('longtalk.audio.reading.resample', 'scipy.signal', 'torchaudio')\n"
         "print([name for name in watched if name in sys.modules])\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=sys.prefix, capture_output=True, text=True)
-    assert done.stdout.strip() == "['longtalk.audio.resample']", done.stderr
+    assert done.stdout.strip() == "['longtalk.audio.reading.resample']", done.stderr

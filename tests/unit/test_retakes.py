@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longtalk.infinitetalk.errors import LongTalkError
+from longtalk.base.errors import LongTalkError
 from longtalk.infinitetalk.plan.ltx_windows import geometry, plan_ltx
 from longtalk.infinitetalk.plan.shots import join_shots
 from longtalk.infinitetalk.run.retakes import Retake, parse_retakes, retake_seeds
-from longtalk.infinitetalk.run.window_record import window_keys
+from longtalk.infinitetalk.run.store.record import window_keys
 
 PLAN = plan_ltx(60 * 25, geometry(19.88, 2, 25))  # windows start at 0, 448, 896, 1344; the first 49 frames are pinned
 

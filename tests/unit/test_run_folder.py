@@ -18,14 +18,14 @@ from hypothesis import strategies as st
 from made_runs import NAME, PARTS, damage, made_window, make_run
 from safetensors.torch import load_file
 
-from longtalk.infinitetalk.errors import LongTalkError
-from longtalk.infinitetalk.run import recorder as recorder_module
-from longtalk.infinitetalk.run.files import DamagedFileError, read_json, write_json
-from longtalk.infinitetalk.run.formats import VideoFormat
-from longtalk.infinitetalk.run.recorder import LAST_FRAME, Recorder
-from longtalk.infinitetalk.run.run_folder import RunFolder, run_names, run_path
+from longtalk.base.errors import LongTalkError
+from longtalk.base.files import DamagedFileError, read_json, write_json
 from longtalk.infinitetalk.run.seeds import window_seeds
-from longtalk.infinitetalk.run.window_record import WindowRecord, window_keys
+from longtalk.infinitetalk.run.store import recorder as recorder_module
+from longtalk.infinitetalk.run.store.folder import RunFolder, run_names, run_path
+from longtalk.infinitetalk.run.store.record import WindowRecord, window_keys
+from longtalk.infinitetalk.run.store.recorder import LAST_FRAME, Recorder
+from longtalk.infinitetalk.run.video.formats import VideoFormat
 
 
 def test_a_window_leaves_its_frames_its_carry_and_a_record(tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ def test_a_record_comes_after_its_files(tmp_path: Path, monkeypatch: pytest.Monk
 HOLD = """
 import sys, time
 from pathlib import Path
-from longtalk.infinitetalk.run.run_folder import RunFolder
+from longtalk.infinitetalk.run.store.folder import RunFolder
 with RunFolder(Path(sys.argv[1]), sys.argv[2], ".mp4").owned():
     print("held", flush=True)
     time.sleep(120)

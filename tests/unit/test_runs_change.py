@@ -11,9 +11,9 @@ import pytest
 from made_runs import NAME, damage
 from run_commands import OTHER, Run, call, held, make_talk, size, states
 
-from longtalk.infinitetalk.run.chains import current_chain
-from longtalk.infinitetalk.run.formats import VideoFormat
-from longtalk.infinitetalk.run.run_folder import RunFolder
+from longtalk.infinitetalk.run.store.chains import current_chain
+from longtalk.infinitetalk.run.store.folder import RunFolder
+from longtalk.infinitetalk.run.video.formats import VideoFormat
 
 # export
 

@@ -15,13 +15,13 @@ import pytest
 from made_runs import NAME, damage, make_run
 from run_commands import OTHER, Run, apply, call, held, make_talk, size, states
 
+from longtalk.base.errors import LongTalkError
+from longtalk.base.files import write_json
+from longtalk.base.rates import FPS
 from longtalk.infinitetalk.cli.main import main
 from longtalk.infinitetalk.cli.runs import output_folder
-from longtalk.infinitetalk.errors import LongTalkError
-from longtalk.infinitetalk.plan.windows import FPS
-from longtalk.infinitetalk.run.chains import current_chain, read_windows
-from longtalk.infinitetalk.run.files import write_json
-from longtalk.infinitetalk.run.run_folder import RunFolder
+from longtalk.infinitetalk.run.store.chains import current_chain, read_windows
+from longtalk.infinitetalk.run.store.folder import RunFolder
 
 # list
 

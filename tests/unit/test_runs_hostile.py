@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from run_commands import OTHER, SEED, apply, call, held, states
 
-from longtalk.infinitetalk.run.chains import current_chain
-from longtalk.infinitetalk.run.files import write_json
-from longtalk.infinitetalk.run.run_folder import RunFolder
-from longtalk.infinitetalk.run.window_record import window_keys
+from longtalk.base.files import write_json
+from longtalk.infinitetalk.run.store.chains import current_chain
+from longtalk.infinitetalk.run.store.folder import RunFolder
+from longtalk.infinitetalk.run.store.record import window_keys
 
 HOSTILE_TEXT = st.text(st.sampled_from(list("a \x1b[31m\r\n\x00\u202e\ud800\u2028é/.")), max_size=30)
 HOSTILE = st.recursive(

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longtalk.infinitetalk.errors import LongTalkError
+from longtalk.base.errors import LongTalkError
 from longtalk.infinitetalk.run.seeds import SEED_LIMIT, parse_rerender, window_seeds
-from longtalk.infinitetalk.run.window_record import keys_shown, video_key, window_keys
+from longtalk.infinitetalk.run.store.record import keys_shown, video_key, window_keys
 
 
 def test_without_anything_a_window_has_the_seed_plus_its_index() -> None:

@@ -15,10 +15,10 @@ import torch
 from written_video import EXACT_RGB, HEIGHT, WIDTH, decoded, ffmpeg, noise, raw_by_pyav, smooth, write_segments
 
 import longtalk
-from longtalk.infinitetalk.errors import LongTalkError
-from longtalk.infinitetalk.run import formats
-from longtalk.infinitetalk.run.formats import CODECS, VideoFormat
-from longtalk.infinitetalk.run.segment import to_bytes, write_segment
+from longtalk.base.errors import LongTalkError
+from longtalk.infinitetalk.run.video import formats
+from longtalk.infinitetalk.run.video.formats import CODECS, VideoFormat
+from longtalk.infinitetalk.run.video.segment import to_bytes, write_segment
 
 
 def written(folder: Path, frames: torch.Tensor | np.ndarray, codec: str = "h264", crf: int = 18) -> Path:
@@ -224,9 +224,9 @@ DISK_FULL = """
     import resource, sys
     from pathlib import Path
     import numpy as np
-    from longtalk.infinitetalk.errors import LongTalkError
-    from longtalk.infinitetalk.run.formats import VideoFormat
-    from longtalk.infinitetalk.run.segment import write_segment
+    from longtalk.base.errors import LongTalkError
+    from longtalk.infinitetalk.run.video.formats import VideoFormat
+    from longtalk.infinitetalk.run.video.segment import write_segment
 
     codec, folder = sys.argv[1], Path(sys.argv[2])
     video = VideoFormat(codec)

@@ -21,16 +21,16 @@ from PIL import Image
 from run_commands import command
 from sound_files import drums, ffmpeg, read, voice, write, write_video
 
-from longtalk.audio.prepare import prepare_track
-from longtalk.audio.sound import Track, mono
-from longtalk.audio.source import FileSource
-from longtalk.audio.stages import stages_from
+from longtalk.audio.prepare.prepare import prepare_track
+from longtalk.audio.prepare.stages import stages_from
+from longtalk.audio.reading.source import FileSource
+from longtalk.audio.reading.track import Track, mono
 from longtalk.audio.tracks import arrange
 from longtalk.infinitetalk.cli import terminal
 from longtalk.infinitetalk.cli.main import main
+from longtalk.infinitetalk.draw.plan_picture import draw_plan
 from longtalk.infinitetalk.plan.ltx_windows import geometry, plan_ltx
-from longtalk.infinitetalk.plan.picture import draw_plan
-from longtalk.infinitetalk.plan.report import plan_report
+from longtalk.infinitetalk.plan.plan_text import plan_report
 from longtalk.infinitetalk.plan.schedule import resolve_schedule, schedule_report, windows_of
 from longtalk.infinitetalk.plan.schedule_text import parse_schedule
 from longtalk.infinitetalk.plan.windows import plan_windows

@@ -17,11 +17,11 @@ import torch
 import torchaudio
 from written_video import make_video, write_segments
 
-from longtalk.audio.writer import carried_rate_hz
-from longtalk.infinitetalk.errors import LongTalkError
-from longtalk.infinitetalk.run.formats import CODECS, VideoFormat
-from longtalk.infinitetalk.run.join import WrittenVideo, join
-from longtalk.infinitetalk.run.soundtrack import Soundtrack, write_sound
+from longtalk.audio.reading.writer import carried_rate_hz
+from longtalk.base.errors import LongTalkError
+from longtalk.infinitetalk.run.video.formats import CODECS, VideoFormat
+from longtalk.infinitetalk.run.video.join import WrittenVideo, join
+from longtalk.infinitetalk.run.video.soundtrack import Soundtrack, write_sound
 
 SIZE = 32
 FRAME_S = 1 / 25

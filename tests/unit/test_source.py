@@ -13,9 +13,9 @@ import pytest
 import torch
 from sound_files import ffmpeg, read, voice, write, write_video
 
-from longtalk.audio.sound import Track
-from longtalk.audio.source import FileSource, Source, TrackSource
-from longtalk.infinitetalk.errors import LongTalkError
+from longtalk.audio.reading.source import FileSource, Source, TrackSource
+from longtalk.audio.reading.track import Track
+from longtalk.base.errors import LongTalkError
 
 
 def whole(source: Source) -> np.ndarray:

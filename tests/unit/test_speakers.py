@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from longtalk.infinitetalk.model.audio_attention import AudioCrossAttention, cross_attend
-from longtalk.infinitetalk.model.speakers import (
+from longtalk.infinitetalk.model.speaker_map import (
     BACKGROUND_POSITION,
     MAX_SPEAKERS,
     audio_positions,

@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from longtalk.infinitetalk.errors import LongTalkError
-from longtalk.infinitetalk.tensor_file import open_tensors
+from longtalk.base.errors import LongTalkError
+from longtalk.infinitetalk.model.tensor_file import open_tensors
 
 
 def test_names_shapes_and_values(tmp_path: Path) -> None:

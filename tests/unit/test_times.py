@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longtalk.infinitetalk.errors import LongTalkError
-from longtalk.infinitetalk.plan.times import parse_time
+from longtalk.base.errors import LongTalkError
+from longtalk.base.times import parse_time
 
 
 @pytest.mark.parametrize(

@@ -11,25 +11,27 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from longtalk.infinitetalk.errors import LongTalkError
+from longtalk.base.errors import LongTalkError
+from longtalk.base.grid import LTX_STEP, VAE_STEP
+from longtalk.base.rates import FPS
+from longtalk.base.segment import Segment
 from longtalk.infinitetalk.model.audio_projection import AudioProjection, audio_context
 from longtalk.infinitetalk.model.gate import RAMP_S, Gate, gated, heard_at
-from longtalk.infinitetalk.plan.ltx_windows import LTX_STEP, geometry, plan_ltx
-from longtalk.infinitetalk.plan.report import plan_report
+from longtalk.infinitetalk.plan.ltx_windows import geometry, plan_ltx
+from longtalk.infinitetalk.plan.plan_text import plan_report
 from longtalk.infinitetalk.plan.shots import timed_plan
 from longtalk.infinitetalk.plan.timing import (
     AFTER_S,
     BEFORE_S,
     TAIL_S,
     Ending,
-    Segment,
     Timing,
     check_sound,
     make_timing,
     merged,
 )
-from longtalk.infinitetalk.plan.timing_report import timing_report
-from longtalk.infinitetalk.plan.windows import FPS, VAE_STEP, Plan, PlanMode, Window, plan_windows
+from longtalk.infinitetalk.plan.timing_text import timing_report
+from longtalk.infinitetalk.plan.windows import Plan, PlanMode, Window, plan_windows
 
 QUICK = settings(max_examples=120, deadline=None)
 

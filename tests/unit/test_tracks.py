@@ -18,10 +18,10 @@ import torchaudio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from longtalk.audio.loudness import integrated_loudness
-from longtalk.audio.resample import resample, resampled_length
+from longtalk.audio.prepare.loudness import integrated_loudness
+from longtalk.audio.reading.resample import resample, resampled_length
 from longtalk.audio.tracks import Track, TrackMode, arrange, mono, normalize_loudness, track_from_audio
-from longtalk.infinitetalk.errors import LongTalkError
+from longtalk.base.errors import LongTalkError
 from longtalk.infinitetalk.plan.windows import frames_for_samples
 
 QUICK = settings(max_examples=60, deadline=None)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from longtalk.infinitetalk.errors import LongTalkError
-from longtalk.infinitetalk.tensors import described, is_finite, is_plain
-from longtalk.infinitetalk.values import as_whole, check_choice, check_flag, check_number, check_whole, shown
+from longtalk.base.errors import LongTalkError
+from longtalk.base.tensors import described, is_finite, is_plain
+from longtalk.base.values import as_whole, check_choice, check_flag, check_number, check_whole, shown
 
 
 @pytest.mark.parametrize("value", [3, np.int64(3), np.uint8(3), torch.tensor(3), torch.tensor([3])])

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from longtalk.audio.resample import resample, resample_blocks
-from longtalk.audio.sound import Track
+from longtalk.audio.reading.resample import resample, resample_blocks
+from longtalk.audio.reading.track import Track
 from longtalk.audio.voice import RATE_HZ, Segment, speech_segments
 
 

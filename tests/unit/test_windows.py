@@ -11,15 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from longtalk.infinitetalk.errors import LongTalkError
-from longtalk.infinitetalk.plan.report import clock, plan_report
-from longtalk.infinitetalk.plan.windows import (
-    Plan,
-    PlanMode,
-    frames_for_duration,
-    frames_for_samples,
-    plan_windows,
-)
+from longtalk.base.errors import LongTalkError
+from longtalk.base.words import clock
+from longtalk.infinitetalk.plan.plan_text import plan_report
+from longtalk.infinitetalk.plan.windows import Plan, PlanMode, frames_for_duration, frames_for_samples, plan_windows
 
 
 def lengths(plan: Plan) -> list[int]:

@@ -1,0 +1,11 @@
+"""The ground floor: what every room stands on. It imports nothing of the house.
+
+- errors: the one error that a user can cause, with the expected, the actual and the next action
+- values, tensors: what another node hands over is checked, and shown in messages
+- times, words: times as people write them; times and counts in words
+- rates, grid: frames per second; how the families' VAEs pack frames into latents
+- segment: a stretch of time
+- files: files that are whole or not there; what the disk's errors mean
+- pictures: pictures and masks cut and scaled to the video's shape
+- canvas, strip, waves: a surface to draw on, a timeline on it, a sound over it
+"""

@@ -1,0 +1,6 @@
+"""LTX-2.3 with given sound.
+
+- run: what one video is made from; renderer: how a window becomes frames
+- guider: guidance on text; sound: audio latents of a window
+- checks: what can be refused of models, prompts and pictures
+"""

@@ -1,0 +1,134 @@
+"""What the families have in common: one clone of a guider's model for a whole run, and what can be given up."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import comfy.ldm.modules.attention
+import comfy.model_patcher
+import comfy.utils
+import torch
+from comfy.patcher_extension import WrappersMP
+
+from ..attention.measured import Precision
+from ..plan.windows import Window
+from ..run.loop import Fallbacks
+from .attention import OVERRIDE, MeasuredAttention, has_override, set_attention
+from .events import RunEvents
+from .memory import KeepMoreFree, free_everything, is_out_of_memory
+from .noise import WindowNoise
+from .prompts import POSITIVE, WindowPrompts
+from .vae import ClipVae
+
+KEY = "longtalk"
+
+
+def _plain_attention(function: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+    """An attention override: PyTorch's own, whatever the model would use."""
+    out: torch.Tensor = comfy.ldm.modules.attention.attention_pytorch(*args, **kwargs)
+    return out
+
+
+class GuidedFamily:
+    """Samples windows through a copy of a guider, over a clone of its model.
+
+    Args:
+        guider: GUIDER over a checked model; it is copied, never changed.
+        vae: of the pictures.
+        noise: gives each window its noise and seed.
+        sampler, sigmas: as in SamplerCustomAdvanced.
+        events: of the run.
+        attention: class of attention kernels, see :class:`~.attention.MeasuredAttention`; None leaves the choice to
+            ComfyUI. A node's own attention on the model stays in any case.
+        prompts: each window's own prompt, instead of the guider's positive; None leaves that.
+    """
+
+    def __init__(
+        self,
+        *,
+        guider: Any,
+        vae: ClipVae,
+        noise: WindowNoise,
+        sampler: Any,
+        sigmas: torch.Tensor,
+        events: RunEvents,
+        attention: Precision | None,
+        prompts: WindowPrompts | None,
+    ) -> None:
+        self._vae = vae
+        self._noise = noise
+        self._sampler = sampler
+        self._sigmas = sigmas
+        self._events = events
+        self._fallbacks = Fallbacks()
+
+        model = guider.model_patcher.clone()
+        # A guider may carry options of its own beside its model's.
+        model.model_options = comfy.model_patcher.create_model_options_clone(guider.model_options)
+        if attention is not None and not has_override(model.model_options):
+            set_attention(model, MeasuredAttention(attention))
+        self._keep_free = KeepMoreFree()
+        model.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, self._keep_free)
+        self._model = model
+        self._guider = copy.copy(guider)
+        self._guider.model_patcher = model
+        self._guider.model_options = model.model_options
+        self._conds = guider.original_conds
+        self._prompts = prompts
+
+    def fall_back(self, fallbacks: Fallbacks) -> None:
+        """Use less memory or PyTorch's attention from now on, see :class:`~..run.loop.Family`."""
+        self._fallbacks = fallbacks
+        self._vae.memory_level = fallbacks.memory_level
+        if fallbacks.memory_level:
+            self._keep_free.factor = 2**fallbacks.memory_level
+            free_everything()
+        if fallbacks.plain_attention:
+            self._model.model_options["transformer_options"][OVERRIDE] = _plain_attention
+
+    def is_out_of_memory(self, error: Exception) -> bool:
+        return is_out_of_memory(error)
+
+    @property
+    def attention(self) -> str:
+        """The attention function the model uses: an override's, or the one ComfyUI was started with."""
+        if self._fallbacks.plain_attention:
+            return "PyTorch's own attention"
+        function = self._override or comfy.ldm.modules.attention.optimized_attention
+        if isinstance(function, MeasuredAttention):
+            if function.name is not None:
+                return function.name
+            function = comfy.ldm.modules.attention.optimized_attention
+        name = getattr(function, "__qualname__", type(function).__name__).replace(".<locals>", "")
+        return f"{getattr(function, '__module__', '')}.{name}".lstrip(".")
+
+    def attention_report(self) -> list[str]:
+        """The kernels that were measured for this run, as tables."""
+        return self._override.report() if isinstance(self._override, MeasuredAttention) else []
+
+    @property
+    def _override(self) -> Any:
+        return self._model.model_options["transformer_options"].get(OVERRIDE)
+
+    def _give(self, window: Window, given: dict[str, Any]) -> None:
+        """Give the run's own guider the window's prompts, each with the same entries added."""
+        conds = dict(self._conds)
+        if self._prompts is not None:
+            conds[POSITIVE] = self._prompts.conds(window.index)
+        self._guider.original_conds = {
+            name: [{**entry, **given} for entry in entries] for name, entries in conds.items()
+        }
+
+    def _denoise(self, window: Window, noise: Any, latents: Any, mask: Any = None) -> Any:
+        """What the guider's sampler makes of a window's latents; tensors, or nested tensors of several streams."""
+        return self._guider.sample(
+            noise,
+            latents,
+            self._sampler,
+            self._sigmas,
+            denoise_mask=mask,
+            callback=self._events.callback(window),
+            disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+            seed=self._noise.seed(window.index),
+        )

@@ -1,0 +1,110 @@
+"""Safetensors files that may hold anything: names and shapes first, values only of what is asked for.
+
+The library checks the header (its size, the offsets, the JSON); what the names and shapes MEAN is for the reader to
+check before it reserves any memory by them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import shorten
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from ...base.errors import LongTalkError
+
+_HEAD_BYTES = 9
+#: First bytes of files that people take for safetensors.
+_MAGIC = (
+    (b"GGUF", "a GGUF file"),
+    (b"PK\x03\x04", "a pickled PyTorch file, which could run code"),
+    *((bytes((0x80, protocol)), "a pickled PyTorch file, which could run code") for protocol in range(2, 6)),
+    (b"version https://git-lfs", "a Git LFS pointer: the file itself was not downloaded"),
+    (b"<", "a web page: the download was not allowed or went to a wrong address"),
+)
+
+
+#: What reading a tensor raises where PyTorch lacks its type, or cannot count its shape.
+_UNKNOWN_TO_TORCH = (AttributeError, RuntimeError, TypeError, ValueError)
+
+
+@dataclass(frozen=True)
+class TensorFile:
+    """A safetensors file whose header is sound.
+
+    Attributes:
+        shapes: of every tensor, by name.
+        metadata: the header's free text; empty when there is none.
+        expected: what the reader wanted, for errors.
+    """
+
+    path: Path
+    shapes: dict[str, tuple[int, ...]]
+    metadata: dict[str, str]
+    expected: str
+
+    def read(self, names: Iterable[str]) -> dict[str, torch.Tensor]:
+        """The tensors of these names.
+
+        Raises:
+            LongTalkError: a name that is not there, values of a type PyTorch does not have.
+        """
+        tensors: dict[str, torch.Tensor] = {}
+        try:
+            with safe_open(str(self.path), "pt") as file:
+                for name in names:
+                    tensors[name] = file.get_tensor(name)
+        except (SafetensorError, OSError, *_UNKNOWN_TO_TORCH) as error:
+            raise _unreadable(self.path, self.expected, error) from error
+        return tensors
+
+
+def _unreadable(path: Path, expected: str, error: Exception) -> LongTalkError:
+    trouble = "cannot be read" if isinstance(error, OSError) else "is not valid safetensors"
+    return LongTalkError(
+        path.name,
+        expected=expected,
+        actual=f"a file that {trouble} ({shorten(str(error), 200)})",
+        action="Download or save it again; it may have been cut off",
+    )
+
+
+def _sniff(path: Path, expected: str) -> None:
+    """Refuse what is no safetensors file by its first bytes, for a message that says what it is.
+
+    A safetensors file begins with the length of its header, which may look like another file's magic: 640 is a pickle's
+    ``80 02``. But its upper four bytes are zero, and a ``{`` follows.
+    """
+    with open(path, "rb") as file:
+        head = file.read(64)
+    if head[4:_HEAD_BYTES] == b"\0\0\0\0{":
+        return
+    for magic, kind in _MAGIC:
+        if head.startswith(magic):
+            raise LongTalkError(path.name, expected=expected, actual=kind, action="Choose the safetensors file")
+
+
+def open_tensors(path: Path, expected: str) -> TensorFile:
+    """Read the header of a safetensors file.
+
+    Args:
+        path: a file; a folder, a pipe or nothing at all is refused.
+        expected: what to call the right file in errors.
+
+    Raises:
+        LongTalkError: not a file, not readable, not safetensors.
+    """
+    try:
+        if not path.is_file():
+            actual = "a folder" if path.is_dir() else "no file of this name"
+            raise LongTalkError(path.name, expected=expected, actual=actual, action="Choose a file from the list")
+        _sniff(path, expected)
+        with safe_open(str(path), "pt") as file:
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            metadata = dict(file.metadata() or {})
+    except (SafetensorError, OSError, ValueError) as error:
+        raise _unreadable(path, expected, error) from error
+    return TensorFile(path, shapes, metadata, expected)

@@ -1,0 +1,166 @@
+"""What a finished window leaves on the disk beside its frames: the record that vouches for its files, and its key."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from ....base.files import DamagedFileError, sha256_of
+from ..seeds import SEED_LIMIT
+from ..window_stats import WindowStats
+
+FRAMES_LIMIT = 1 << 31
+"""Frames (years at 25 fps), or seconds of rendering, that nothing has."""
+
+_KEY_LENGTH = 8
+_JOINED = "."
+
+
+@dataclass(frozen=True)
+class FileSum:
+    """A file's size and SHA-256."""
+
+    bytes: int
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> FileSum:
+        return cls(path.stat().st_size, sha256_of(path))
+
+    @classmethod
+    def from_json(cls, content: Any) -> FileSum:
+        """Raise DamagedFileError unless it is a size and a digest."""
+        if (
+            not isinstance(content, dict)
+            or content.keys() != {field.name for field in fields(cls)}
+            or not isinstance(content["bytes"], int)
+            or not isinstance(content["sha256"], str)
+        ):
+            raise DamagedFileError("a file's checksum is missing from its record")
+        return cls(**content)
+
+    def check(self, path: Path) -> None:
+        """Raise DamagedFileError when the file is missing or not this one."""
+        try:
+            size = path.stat().st_size
+            if size != self.bytes:
+                raise DamagedFileError(f"{path.name} has {size} bytes instead of {self.bytes}")
+            if sha256_of(path) != self.sha256:
+                raise DamagedFileError(f"{path.name} is not as it was written")
+        except OSError as error:
+            raise DamagedFileError(f"{path.name} cannot be read ({error.strerror})") from error
+
+
+@dataclass(frozen=True)
+class WindowRecord:
+    """A finished window, as its JSON file holds it.
+
+    Attributes:
+        window: counted from 1.
+        key: 8 hexadecimal digits, from the run and all seeds of its shot up to this window.
+        seed: of this window's noise.
+        frames: that it adds to the video.
+        segment, carry: the two files.
+        render_s: what it took.
+        fallbacks: how it was made, see :class:`~..loop.Fallbacks`.
+        stats: how it looks, see :class:`~..window_checks.WindowStats`.
+        retake: the last of the windows that were made again together with it, between windows that stay; 0 for none.
+    """
+
+    window: int
+    key: str
+    seed: int
+    frames: int
+    segment: FileSum
+    carry: FileSum
+    render_s: float
+    fallbacks: dict[str, Any]
+    stats: dict[str, Any]
+    retake: int = 0
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> WindowRecord:
+        """Raise DamagedFileError unless every field has its type."""
+        kinds: dict[str, Any] = {
+            "window": int, "key": str, "seed": int, "frames": int, "segment": dict, "carry": dict,
+            "render_s": (int, float), "fallbacks": dict, "stats": dict, "retake": int,
+        }  # fmt: skip
+        if content.keys() != kinds.keys() or any(not isinstance(content[name], kinds[name]) for name in kinds):
+            raise DamagedFileError("the window's record has other fields than expected")
+        return cls(**{**content, **{name: FileSum.from_json(content[name]) for name in ("segment", "carry")}})
+
+    def check_numbers(self) -> None:
+        """Raise DamagedFileError for numbers that no window has, however well the record is signed."""
+        whole = (self.window, self.seed, self.frames, self.retake)
+        try:
+            seconds = float(self.render_s)
+        except OverflowError:
+            seconds = math.inf
+        if (
+            any(isinstance(number, bool) for number in (*whole, self.render_s))
+            or not 0 <= self.seed < SEED_LIMIT
+            or not 0 < self.frames < FRAMES_LIMIT
+            or (self.retake != 0 and not self.window <= self.retake < FRAMES_LIMIT)
+            or not 0 <= seconds < FRAMES_LIMIT
+        ):
+            raise DamagedFileError("its record has numbers that no window can have")
+
+    def check_whole(self) -> None:
+        """Raise DamagedFileError also for measurements that no window has."""
+        self.check_numbers()
+        try:
+            WindowStats.from_json(self.stats)
+        except (ValueError, RecursionError) as error:
+            raise DamagedFileError(str(error)) from error
+
+
+def chain_link(before: str, seed: int, retake: int = 0) -> str:
+    """The digest a window's key begins; ``before`` is that of the window before it, or the run's name."""
+    return hashlib.sha256(f"{before}:{seed}{f':retake {retake}' if retake else ''}".encode()).hexdigest()
+
+
+def shot_link(name: str, window: int) -> str:
+    """What stands for the windows before one (from 1) that begins a shot: the run and the place, no seed."""
+    return name if window == 1 else f"{name}:shot {window}"
+
+
+def window_keys(
+    identity: str,
+    seeds: Sequence[int],
+    retaken: Mapping[int, int] | None = None,
+    shots: Collection[int] = (),
+) -> tuple[str, ...]:
+    """The key of each window: a digest of the run and of the seeds up to that window, from its shot's first on.
+
+    Args:
+        shots: indices (from 0) of the windows that begin one.
+        retaken: for each window (from 1) that is made again between windows that stay, the last one made with it.
+    """
+    keys = []
+    chain = identity
+    for window, seed in enumerate(seeds, start=1):
+        if window - 1 in shots:
+            chain = shot_link(identity, window)
+        chain = chain_link(chain, seed, (retaken or {}).get(window, 0))
+        keys.append(chain[:_KEY_LENGTH])
+    return tuple(keys)
+
+
+def video_key(keys: Sequence[str], shots: Collection[int] = ()) -> str:
+    """What tells a run's videos apart: the key of the last window of each shot.
+
+    Args:
+        keys: of all windows.
+        shots: indices (from 0) of the windows that begin a shot.
+    """
+    ends = [index for index in range(1, len(keys)) if index in shots]
+    return _JOINED.join([*(keys[end - 1] for end in ends), keys[-1]])
+
+
+def keys_shown(noted: str) -> tuple[str, ...]:
+    """The keys that :func:`video_key` joined."""
+    return tuple(noted.split(_JOINED))

@@ -1,0 +1,111 @@
+"""Makes finished windows durable in the background, one at a time, while the next one is rendered."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+import numpy as np
+import torch
+
+from ....base.rates import FPS
+from ..loop import MadeWindow
+from ..video.formats import VideoFormat
+from ..video.segment import to_bytes, write_segment
+from .folder import RunFolder
+from .record import FileSum, WindowRecord
+
+THREAD_NAME = "longtalk-recorder"
+LAST_FRAME = "last_frame"
+"""The tensor beside the family's own that holds the window's last frame, uint8 ``[H, W, 3]``."""
+
+_JOIN_WAIT_S = 0.5  # a wait without a timeout cannot be interrupted by Ctrl-C on Windows
+
+
+class Recorder:
+    """Writes each window's segment and carry, then the record that makes it count.
+
+    At most one window waits to be written, as bytes, so memory does not grow however slow the disk is. The thread
+    touches NumPy arrays, files and tensors on the CPU only.
+
+    Args:
+        folder: of the run, which must be owned.
+        video: codec and quality.
+        keys, seeds: of all windows of the plan.
+        fps: frames per second.
+        retaken: see :func:`~.record.window_keys`.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        video: VideoFormat,
+        keys: Sequence[str],
+        seeds: Sequence[int],
+        fps: int = FPS,
+        retaken: Mapping[int, int] | None = None,
+    ) -> None:
+        self._folder = folder
+        self._video = video
+        self._keys = keys
+        self._seeds = seeds
+        self._fps = fps
+        self._retaken = retaken or {}
+        self._thread: threading.Thread | None = None
+        self._failure: BaseException | None = None
+        self.records: list[WindowRecord] = []
+        self.waited_s = 0.0
+
+    def put(self, made: MadeWindow, frames: torch.Tensor) -> None:
+        """Take a window and its new frames ``[F, H, W, 3]``; waits until the one before is on the disk.
+
+        Raises:
+            LongTalkError: what went wrong with the one before (a full disk), or frames that are no picture.
+        """
+        began = time.perf_counter()
+        self.wait()
+        pixels = to_bytes(frames, made.window.output[0])
+        self._thread = threading.Thread(target=self._run, args=(made, pixels), name=THREAD_NAME, daemon=True)
+        self._thread.start()
+        self.waited_s += time.perf_counter() - began
+
+    def wait(self) -> None:
+        """Return when every window that was put in is on the disk. Raises what went wrong."""
+        while self._thread is not None and self._thread.is_alive():
+            self._thread.join(_JOIN_WAIT_S)
+        self._thread = None
+        self.check()
+
+    def check(self) -> None:
+        """Raise what went wrong so far; does not wait."""
+        if self._failure is not None:
+            raise self._failure
+
+    def _run(self, made: MadeWindow, pixels: np.ndarray) -> None:
+        try:
+            self._record(made, pixels)
+        except BaseException as error:  # raised again by check() in the thread that renders
+            self._failure = error
+
+    def _record(self, made: MadeWindow, pixels: np.ndarray) -> None:
+        window = made.window.index + 1
+        key = self._keys[made.window.index]
+        segment = self._folder.segment_path(window, key)
+        write_segment(segment, pixels, self._video, fps=self._fps, held=made.window.held)
+        carry = self._folder.write_carry(window, key, {**made.carry, LAST_FRAME: made.last_frame})
+        record = WindowRecord(
+            window=window,
+            key=key,
+            seed=self._seeds[made.window.index],
+            frames=len(pixels) + made.window.held,
+            segment=FileSum.of(segment),
+            carry=carry,
+            render_s=made.render_s,
+            fallbacks=asdict(made.fallbacks),
+            stats=made.stats.to_json(),
+            retake=self._retaken.get(window, 0),
+        )
+        self._folder.commit(record)
+        self.records.append(record)

@@ -1,0 +1,69 @@
+"""The windows of a run with certain seeds: their keys, their shots, and which of them are made in one go."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+from ..retakes import Retake
+from .record import video_key, window_keys
+
+
+@dataclass(frozen=True)
+class WindowChain:
+    """The windows of a run with certain seeds.
+
+    Attributes:
+        run: its name.
+        seeds: of all windows.
+        shots: indices (from 0) of those that begin a shot.
+        retakes: which are made again between windows that stay.
+    """
+
+    run: str
+    seeds: Sequence[int]
+    shots: Sequence[int] = (0,)
+    retakes: Sequence[Retake] = ()
+
+    @cached_property
+    def retaken(self) -> dict[int, int]:
+        """See :func:`~.record.window_keys`."""
+        return {window: retake.last for retake in self.retakes for window in range(retake.first, retake.last + 1)}
+
+    @cached_property
+    def keys(self) -> tuple[str, ...]:
+        """Of all windows; what changes in one shot changes no other's."""
+        return window_keys(self.run, self.seeds, self.retaken, self.shots)
+
+    @property
+    def video_key(self) -> str:
+        """What tells its video from those with other seeds."""
+        return video_key(self.keys, self.shots)
+
+    @property
+    def shot_windows(self) -> list[tuple[int, int]]:
+        """The first and the last window (from 1) of each shot."""
+        return [(begin + 1, end) for begin, end in pairwise([*self.shots, len(self.seeds)])]
+
+    def retake_of(self, window: int) -> Retake | None:
+        """The retake that makes a window (from 1) again."""
+        return next((retake for retake in self.retakes if retake.first <= window <= retake.last), None)
+
+    def end_of_stretch(self, window: int, stop: int) -> int:
+        """The last window that is rendered in one go with this one: of its retake, or before the next retake."""
+        retake = self.retake_of(window)
+        if retake is not None:
+            return retake.last
+        return min([stop, *(later.first - 1 for later in self.retakes if later.first > window)])
+
+
+def kept_text(windows: Collection[int]) -> str:
+    """Which windows (from 1, ascending) did not have to be made, in words."""
+    there = set(windows)
+    begins = [window for window in windows if window - 1 not in there]
+    ends = [window for window in windows if window + 1 not in there]
+    spans = [f"{begin} to {end}" if begin < end else str(begin) for begin, end in zip(begins, ends, strict=True)]
+    which = f"windows {', '.join(spans)} were" if len(windows) > 1 else f"window {spans[0]} was"
+    return f"{which} finished before and kept"
