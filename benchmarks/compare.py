@@ -197,13 +197,13 @@ def accuracy(bench: Bench) -> None:
 
     job = dataclasses.replace(bench.job, seconds=_seconds_of(bench.job, 1))
     latents: dict[str, torch.Tensor] = {}
-    sample = wan.WanFamily.sample
+    sample = wan.WanRenderer.sample
 
     def keep(self: Any, *args: Any) -> torch.Tensor:
         latents[choice] = sample(self, *args)
         return latents[choice]
 
-    wan.WanFamily.sample = keep  # type: ignore[method-assign]
+    wan.WanRenderer.sample = keep  # type: ignore[method-assign]
     try:
         for choice in ("as ComfyUI", "exact", "fast"):
             outcome = longtalk(bench.parts, dataclasses.replace(job, attention=choice), f"LongTalk {choice}")
@@ -213,7 +213,7 @@ def accuracy(bench: Bench) -> None:
             if choice == "exact" and not error <= LATENTS_LIMIT:
                 bench.faults.append(f"accuracy: exact kernels change the latents by {error:.2%}")
     finally:
-        wan.WanFamily.sample = sample  # type: ignore[method-assign]
+        wan.WanRenderer.sample = sample  # type: ignore[method-assign]
 
 
 def _seconds_of(job: Job, windows: int) -> float:

@@ -56,7 +56,10 @@ class PremadeFrames:
         self._carry = {MOTION: self.latents[:, :, -3:]}
 
     def render(self, window: Window, carry: Carry) -> Rendered:
-        return Rendered(self.latents, self.frames[: window.length], self._carry)
+        return Rendered(self.latents, self.frames[: window.length])
+
+    def hand_on(self, window: Window, carry: Carry, rendered: Rendered) -> Carry:
+        return self._carry
 
     def fall_back(self, fallbacks: Fallbacks) -> None:
         raise SystemExit(f"the loop asks for {fallbacks}, although the frames are good")
@@ -143,13 +146,13 @@ def per_window(width: int, height: int) -> list[tuple[str, float]]:
     window = plan.windows[1]
     family = MovingGradient(width, height, MOTION_FRAMES)
     reference = look_of(family.frame(0)[None])
-    rendered = family.render(plan.windows[0], {})
-    rendered = family.render(window, rendered.carry)
+    handed = family.hand_on(plan.windows[0], {}, family.render(plan.windows[0], {}))
+    rendered = family.render(window, handed)
     fresh = rendered.frames[window.pinned : window.length - window.cut]
     pixels = to_bytes(fresh)
     before = to_bytes(family.frame(window.output[0] - 1)[None])[0]
     stats = measure(fresh, reference, torch.from_numpy(before))
-    carry = {**rendered.carry, LAST_FRAME: torch.from_numpy(pixels[-1])}
+    carry = {**family.hand_on(window, handed, rendered), LAST_FRAME: torch.from_numpy(pixels[-1])}
     (key,) = window_keys(RUN_NAME, [1])
     with tempfile.TemporaryDirectory() as root:
         folder = RunFolder(Path(root), RUN_NAME, VideoFormat().suffix)

@@ -25,6 +25,7 @@ import numpy as np
 import psutil
 import torch
 
+from longtalk.base.grid import WAN_GRID
 from longtalk.base.rates import FPS
 from longtalk.infinitetalk.plan.windows import Plan, Window, plan_windows
 from longtalk.infinitetalk.run.loop import Carry, Fallbacks, MadeWindow, Rendered, run_windows
@@ -44,8 +45,6 @@ SAMPLE_EVERY_S = 0.05
 FRAMES_PER_MINUTE = 60 * FPS
 RUN_NAME = "0123456789abcdef"
 MOTION = "motion"
-VAE_SPATIAL = 8
-LATENT_CHANNELS = 16
 
 
 class MovingGradient:
@@ -80,10 +79,14 @@ class MovingGradient:
         frames = torch.empty(window.length, height, width, 3)
         for i in range(window.length):
             self.frame(window.start + i, frames[i])
-        latents = torch.zeros(1, LATENT_CHANNELS, window.latents, height // VAE_SPATIAL, width // VAE_SPATIAL)
-        motion = frames[-self._motion_frames :, ::VAE_SPATIAL, ::VAE_SPATIAL].clone()
+        return Rendered(torch.zeros(WAN_GRID.shape(window.length, width, height)), frames)
+
+    def hand_on(self, window: Window, carry: Carry, rendered: Rendered) -> Carry:
+        """As many numbers as the VAE's latents of the window's last frames would be."""
+        side = WAN_GRID.spatial
+        motion = rendered.frames[-self._motion_frames :, ::side, ::side].clone()
         self._ended_with = motion.clone()
-        return Rendered(latents, frames, {MOTION: motion})
+        return {MOTION: motion}
 
     def fall_back(self, fallbacks: Fallbacks) -> None:
         """Nothing here can be given up: the checks found fault with a good picture."""

@@ -8,7 +8,7 @@ from comfy_api.latest import io
 
 from ..infinitetalk.attention.measured import Precision
 from ..infinitetalk.host.attention import with_attention
-from .common import CATEGORY
+from .inputs import CATEGORY
 
 
 class LongTalkAttention(io.ComfyNode):

@@ -10,7 +10,7 @@ from ..audio.prepare.prepare import prepare_track
 from ..audio.prepare.stages import AS_PRESET, MAX_TRIM_S, OFF, PRESETS, SETTINGS, Setting, stages_from
 from ..audio.reading.track import Track, track_from_audio
 from ..infinitetalk.host.events import sound_events
-from .common import CATEGORY
+from .inputs import CATEGORY
 
 
 def to_audio(track: Track) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from ..audio.report.picture import draw_report
 from ..audio.report.text import report_json, report_text
 from ..audio.tracks import track_from_audio
 from ..infinitetalk.host.events import sound_events
-from .common import CATEGORY, to_image
+from .inputs import CATEGORY, to_image
 
 
 class LongTalkAudioReport(io.ComfyNode):

@@ -14,7 +14,7 @@ from ..base.errors import LongTalkError
 from ..base.values import shown
 from ..infinitetalk.host.wan.conditioning import check_clip_vision
 from ..infinitetalk.model import conditioning_file
-from .common import CATEGORY, file_named
+from .inputs import CATEGORY, file_named
 
 #: Folder name among the models and in the output folder.
 FOLDER = "conditioning"

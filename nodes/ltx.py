@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Any
 
 import comfy.samplers
@@ -10,31 +11,38 @@ from comfy_api.latest import io
 from ..audio.tracks import track_from_audio
 from ..base.values import check_choice, check_whole
 from ..infinitetalk.host.checks import SIZE_MAX, STEPS_MAX
-from ..infinitetalk.host.ltx.guider import make_ltx_guider, the_guider
-from ..infinitetalk.host.ltx.renderer import LtxOptions
-from ..infinitetalk.host.ltx.run import LtxInputs, frames_of, guides_from, ltx_talk
+from ..infinitetalk.host.guiders import one_guider
+from ..infinitetalk.host.ltx.checks import check_ltx_guider
+from ..infinitetalk.host.ltx.guider import make_ltx_guider
+from ..infinitetalk.host.ltx.run import LtxOptions, LtxRun, frames_of, guides_from
 from ..infinitetalk.host.noise import SeedNoise
+from ..infinitetalk.host.session import make
 from ..infinitetalk.plan.ltx_windows import FPS_MAX, WINDOW_MAX_S, geometry, plan_ltx
 from ..infinitetalk.plan.shots import timed_plan
 from ..infinitetalk.run.seeds import SEED_LIMIT
-from ..infinitetalk.run.video.formats import VideoFormat
-from .common import CATEGORY, share_input, timing_from, timing_input
-from .sampler import (
-    ATTENTION_CHOICES,
-    KEEP_CHOICES,
-    RESUME_CHOICES,
-    attention_from,
+from .inputs import (
+    CATEGORY,
     attention_input,
+    last_inputs,
     node_output,
     output_inputs,
     run_inputs,
-    run_settings,
     sampler_outputs,
     schedule_input,
-    soundtrack_from,
+    share_input,
+    shared_fields,
+    soundtrack_input,
+    timing_from,
 )
 
-OVERLAP_CHOICES = ("trim", "crossfade")
+
+class OverlapMode(str, Enum):
+    """How a window goes on from the one before."""
+
+    TRIM = "trim"
+    """The overlap is pinned, and dropped."""
+    CROSSFADE = "crossfade"
+    """Its later half is made anew and blended with what was there."""
 
 
 def ltx_window_inputs() -> list[Any]:
@@ -82,8 +90,8 @@ class LongTalkLTXSampler(io.ComfyNode):
                 *ltx_window_inputs(),
                 io.Combo.Input(
                     "overlap_mode",
-                    options=list(OVERLAP_CHOICES),
-                    default=OVERLAP_CHOICES[0],
+                    options=OverlapMode,
+                    default=OverlapMode.TRIM,
                     tooltip="trim: the overlap is pinned, and dropped. crossfade: its later half is made anew and "
                     "blended with what was there.",
                 ),
@@ -167,11 +175,8 @@ class LongTalkLTXSampler(io.ComfyNode):
                     "'0:20.5: 1', or '0:20.5: 1, 0.6' with a strength of its own.",
                 ),
                 share_input("keyframe_strength", 1.0, "Of keyframes and re-anchoring.", optional=True),
-                io.Audio.Input(
-                    "soundtrack",
-                    optional=True,
-                    tooltip="Sound of the video, if it is not 'audio' itself: connect the original when 'audio' is "
-                    "prepared or the separated voice.",
+                soundtrack_input(
+                    "'audio' itself: connect the original when 'audio' is prepared or the separated voice."
                 ),
                 *run_inputs(),
                 attention_input(),
@@ -183,7 +188,7 @@ class LongTalkLTXSampler(io.ComfyNode):
                     tooltip="Make a stretch again with a new seed and leave everything else: 0:40-0:45: 7; several "
                     "separated by commas. Empty: as first made.",
                 ),
-                timing_input(),
+                *last_inputs(),
             ],
             outputs=sampler_outputs(),
         )
@@ -222,16 +227,10 @@ class LongTalkLTXSampler(io.ComfyNode):
         keyframe_images: Any = None,
         keyframes: str = "",
         keyframe_strength: float = 1.0,
-        soundtrack: Any = None,
-        resume: str = RESUME_CHOICES[0],
-        rerender_from: str = "",
-        finished_runs: str = KEEP_CHOICES[0],
-        attention: str = ATTENTION_CHOICES[0],
-        schedule: Any = None,
-        retake: str = "",
         timing: Any = None,
+        **shared: Any,
     ) -> io.NodeOutput:
-        check_choice(overlap_mode, "overlap_mode", OVERLAP_CHOICES)
+        check_choice(overlap_mode, "overlap_mode", [each.value for each in OverlapMode])
         check_choice(sampler_name, "sampler_name", comfy.samplers.KSampler.SAMPLERS)
         check_choice(scheduler, "scheduler", comfy.samplers.KSampler.SCHEDULERS)
         seed = check_whole(seed, "seed", 0, SEED_LIMIT - 1)
@@ -240,42 +239,35 @@ class LongTalkLTXSampler(io.ComfyNode):
         timing = timing_from(timing, [track], mixed=True)
         shape = geometry(window_seconds, overlap_seconds, fps)
         plan = timed_plan(frames_of(track, shape.fps), shape.fps, timing, lambda frames: plan_ltx(frames, shape))
-        guider = the_guider(guider, model, lambda: make_ltx_guider(model, positive, negative, cfg))
+        guider = one_guider(guider, model, lambda: make_ltx_guider(model, positive, negative, cfg))
+        check_ltx_guider(guider)
         if sigmas is None:
             patcher = guider.model_patcher
             sigmas = comfy.samplers.KSampler(
                 patcher, steps=steps, device=patcher.load_device, sampler=sampler_name, scheduler=scheduler
             ).sigmas
-        result = ltx_talk(
-            LtxInputs(
-                plan=plan,
-                guider=guider,
-                vae=vae,
-                audio_vae=audio_vae,
-                image=image,
-                track=track,
-                noise=SeedNoise(seed),
-                sampler=sampler if sampler is not None else comfy.samplers.sampler_object(sampler_name),
-                sigmas=sigmas,
-                width=width,
-                height=height,
-                guides=guides_from(keyframe_images, keyframes, keyframe_strength, plan),
-                reanchor_s=reanchor_seconds,
-                reanchor_strength=keyframe_strength,
-                options=LtxOptions(
-                    image_strength=image_strength,
-                    compression=img_compression,
-                    blend=overlap_mode == OVERLAP_CHOICES[1],
-                    adain=adain,
-                ),
-                soundtrack=soundtrack_from(soundtrack),
-                video=VideoFormat(codec, crf),
-                return_images=return_images,
-                attention=attention_from(attention),
-                schedule=schedule,
-                retake=retake,
-                timing=timing,
-                **run_settings(resume, rerender_from, finished_runs),
-            )
+        run = LtxRun(
+            plan=plan,
+            guider=guider,
+            vae=vae,
+            audio_vae=audio_vae,
+            image=image,
+            track=track,
+            noise=SeedNoise(seed),
+            sampler=sampler if sampler is not None else comfy.samplers.sampler_object(sampler_name),
+            sigmas=sigmas,
+            width=width,
+            height=height,
+            guides=guides_from(keyframe_images, keyframes, keyframe_strength, plan),
+            reanchor_s=reanchor_seconds,
+            reanchor_strength=keyframe_strength,
+            options=LtxOptions(
+                image_strength=image_strength,
+                compression=img_compression,
+                blend=overlap_mode == OverlapMode.CROSSFADE,
+                adain=adain,
+            ),
+            timing=timing,
+            **shared_fields(codec, crf, return_images, shared),
         )
-        return node_output(result)
+        return node_output(make(run))

@@ -9,69 +9,18 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..audio.tracks import mono, track_from_audio
-from ..base.errors import LongTalkError
-from ..base.tensors import described, is_plain
 from ..base.values import check_number, check_whole
 from ..base.words import clock
 from ..infinitetalk.draw.plan_picture import PICTURE_RATE_HZ, draw_plan
 from ..infinitetalk.plan.keyframes import STRENGTH_MAX, check_images, full_window, keyframes_in, parse_keyframes
-from ..infinitetalk.plan.ltx_loop import ITERATION_MAX, WINDOWS_MAX, loop_plan, loop_report, loop_step
-from ..infinitetalk.plan.ltx_windows import FPS_MAX, WINDOW_MAX_S, geometry
+from ..infinitetalk.plan.ltx_loop import ITERATION_MAX, loop_plan, loop_report, loop_step
+from ..infinitetalk.plan.ltx_windows import geometry
 from ..infinitetalk.plan.schedule import schedule_report
 from ..infinitetalk.run.seeds import SEED_LIMIT
-from .common import CATEGORY, to_image
-from .plan import prompts_from, schedule_text_input
+from .inputs import CATEGORY, prompts_from, schedule_text_input, to_image
+from .loop_inputs import fps_input, image_batch, iteration_input, limit_input, loop_inputs
 
 log = logging.getLogger(__name__)
-
-
-def iteration_input() -> Any:
-    """Which pass of the loop this is."""
-    return io.Int.Input(
-        "iteration", default=0, min=0, max=ITERATION_MAX, tooltip="The loop's counter, from 0: 0 is the first window."
-    )
-
-
-def loop_inputs() -> list[Any]:
-    """The two lengths that decide the windows."""
-    return [
-        io.Float.Input(
-            "window_seconds",
-            default=19.88,
-            min=0.0,
-            max=WINDOW_MAX_S,
-            step=0.04,
-            tooltip="Length of a window, rounded down to 8n+1 frames. The model reaches 20 s; less needs less memory.",
-        ),
-        io.Float.Input(
-            "overlap_seconds",
-            default=2.0,
-            min=0.0,
-            max=WINDOW_MAX_S,
-            step=0.04,
-            tooltip="What each window takes over from the one before, rounded down to whole latents. 3 where the face "
-            "changes between windows.",
-        ),
-    ]
-
-
-def fps_input() -> Any:
-    """Frames per second of the video."""
-    return io.Int.Input(
-        "fps", default=25, min=1, max=FPS_MAX, tooltip="Frames per second; the same number in LTXVConditioning."
-    )
-
-
-def limit_input() -> Any:
-    """A limit for test runs."""
-    return io.Int.Input(
-        "max_iterations",
-        default=0,
-        min=0,
-        max=WINDOWS_MAX,
-        optional=True,
-        tooltip="Stop after so many windows, for a short test run. 0: all.",
-    )
 
 
 class LongTalkLoopController(io.ComfyNode):
@@ -280,19 +229,3 @@ class LongTalkKeyframes(io.ComfyNode):
         frame, keyframe = found[number]
         chosen = strength if keyframe.strength is None else keyframe.strength
         return io.NodeOutput(images[keyframe.image : keyframe.image + 1], frame, chosen, True, len(found))
-
-
-def image_batch(name: str, images: Any) -> torch.Tensor:
-    """An IMAGE ``[B, H, W, C]`` with at least one picture.
-
-    Raises:
-        LongTalkError
-    """
-    if not is_plain(images) or images.ndim != 4 or 0 in images.shape:
-        raise LongTalkError(
-            name,
-            expected="pictures [batch, height, width, channels]",
-            actual=described(images),
-            action="Connect the output of an image node",
-        )
-    return images

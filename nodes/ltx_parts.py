@@ -15,8 +15,8 @@ from ..infinitetalk.host.memory import purge
 from ..infinitetalk.model.latents import LATENTS_MAX, Curve, context, crossfade, pin, trim
 from ..infinitetalk.plan.ltx_loop import ITERATION_MAX
 from ..infinitetalk.run.video.frames import FPS_MAX, TIME_MAX_S, frame_number, video_frame
-from .common import CATEGORY, share_input, to_image
-from .ltx_loop import image_batch
+from .inputs import CATEGORY, share_input, to_image
+from .loop_inputs import image_batch
 
 
 def latents_input(lowest: int, tooltip: str) -> Any:

@@ -14,8 +14,8 @@ from ..infinitetalk.host.ltx.checks import check_audio_vae
 from ..infinitetalk.host.ltx.sound import encode_sound, sound_rate_of
 from ..infinitetalk.plan.ltx_loop import loop_plan, loop_step
 from ..infinitetalk.plan.ltx_windows import geometry
-from .common import CATEGORY
-from .ltx_loop import fps_input, iteration_input, limit_input, loop_inputs
+from .inputs import CATEGORY
+from .loop_inputs import fps_input, iteration_input, limit_input, loop_inputs
 
 log = logging.getLogger(__name__)
 

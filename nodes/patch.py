@@ -6,7 +6,7 @@ import folder_paths
 from comfy_api.latest import io
 
 from ..infinitetalk.host.wan.patch_file import load_patch
-from .common import CATEGORY, file_named
+from .inputs import CATEGORY, file_named
 
 FOLDER = "model_patches"
 

@@ -9,12 +9,12 @@ from comfy_api.latest import io, ui
 from ..audio.tracks import mono
 from ..infinitetalk.draw.plan_picture import PICTURE_RATE_HZ, draw_plan
 from ..infinitetalk.plan.plan_text import plan_report
-from ..infinitetalk.plan.schedule import Resolved, resolve_schedule, schedule_report, windows_of
-from ..infinitetalk.plan.schedule_text import parse_schedule
-from ..infinitetalk.plan.windows import Plan
-from .common import (
+from ..infinitetalk.plan.schedule import schedule_report
+from .inputs import (
     CATEGORY,
     SpeakersType,
+    prompts_from,
+    schedule_text_input,
     speakers_from,
     speakers_plan,
     timing_from,
@@ -22,28 +22,6 @@ from .common import (
     to_image,
     window_inputs,
 )
-
-
-def schedule_text_input() -> Any:
-    return io.String.Input(
-        "schedule_text",
-        default="",
-        multiline=True,
-        optional=True,
-        tooltip="The text of Prompt Schedule (LongTalk): the picture then shows which window has which prompt, snapped "
-        "to the windows, and the report tells what moved. Empty: no schedule.",
-    )
-
-
-def prompts_from(text: str | None, plan: Plan) -> Resolved | None:
-    """A schedule laid over the plan's windows; None for an empty text.
-
-    Raises:
-        LongTalkError: a schedule that cannot be read.
-    """
-    if text is None or (isinstance(text, str) and not text.strip()):
-        return None
-    return resolve_schedule(parse_schedule(text), *windows_of(plan))
 
 
 class LongTalkPlan(io.ComfyNode):

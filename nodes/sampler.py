@@ -5,39 +5,38 @@ from __future__ import annotations
 from typing import Any
 
 import comfy.samplers
-from comfy_api.latest import InputImpl, io
-from comfy_execution.graph_utils import ExecutionBlocker
+from comfy_api.latest import io
 
-from ..audio.tracks import Track, track_from_audio
-from ..base.errors import LongTalkError
 from ..base.values import check_choice, check_whole
-from ..infinitetalk.attention.measured import Precision
 from ..infinitetalk.host.checks import SIZE_MAX, STEPS_MAX
+from ..infinitetalk.host.guiders import one_guider
 from ..infinitetalk.host.noise import SeedNoise
-from ..infinitetalk.host.run import KEEP_CHOICES, RESUME_CHOICES
-from ..infinitetalk.host.session import Result
+from ..infinitetalk.host.session import make
 from ..infinitetalk.host.wan.guider import make_guider
-from ..infinitetalk.host.wan.run import Inputs, talk
+from ..infinitetalk.host.wan.run import WanRun
 from ..infinitetalk.host.wan.sound import encode_speech
 from ..infinitetalk.model.speakers import Speech
 from ..infinitetalk.run.seeds import SEED_LIMIT
-from ..infinitetalk.run.video.formats import CODECS, VideoFormat
-from .common import (
+from .inputs import (
     CATEGORY,
-    ScheduleType,
     SpeakersType,
     SpeechType,
+    attention_input,
+    feature_input,
+    last_inputs,
+    node_output,
+    output_inputs,
     output_of,
+    run_inputs,
+    sampler_outputs,
+    schedule_input,
+    shared_fields,
+    soundtrack_input,
     speakers_from,
     speakers_plan,
     timing_from,
-    timing_input,
     window_inputs,
 )
-from .speech import feature_input
-
-ATTENTION_CHOICES = (*(each.value for each in Precision), "as ComfyUI")
-NO_IMAGES = "Turn on return_images to get the frames as an IMAGE batch (they need a lot of memory)."
 
 
 def size_inputs() -> list[Any]:
@@ -88,136 +87,13 @@ def cfg_inputs() -> list[Any]:
     ]
 
 
-def output_inputs() -> list[Any]:
-    return [
-        io.Combo.Input(
-            "codec",
-            options=list(CODECS),
-            default="h264",
-            tooltip="h264: plays everywhere. h265: smaller. ffv1 (mkv, lossless) and prores (mov): for editors; take "
-            "them from output/longtalk, because Save Video writes only mp4.",
-        ),
-        io.Int.Input(
-            "crf",
-            default=18,
-            min=1,
-            max=51,
-            tooltip="Quality of h264 and h265: lower is better and larger. 18 looks lossless.",
-        ),
-        io.Boolean.Input(
-            "return_images",
-            default=False,
-            tooltip="Also return all frames as an IMAGE batch. Takes 4.8 MB per frame at 832x480: 7.2 GB per minute.",
-        ),
-    ]
-
-
 def optional_inputs() -> list[Any]:
     return [
         io.ClipVisionOutput.Input(
             "clip_vision_output", optional=True, tooltip="clip_vision_h of the reference image: holds the identity."
         ),
-        io.Audio.Input(
-            "soundtrack",
-            optional=True,
-            tooltip="Sound of the video, if it is not the speech itself: connect the original when 'audio' is the "
-            "separated voice.",
-        ),
+        soundtrack_input("the speech itself: connect the original when 'audio' is the separated voice."),
     ]
-
-
-def run_inputs() -> list[Any]:
-    """How a run goes on and what is left of it."""
-    return [
-        io.Combo.Input(
-            "resume",
-            options=list(RESUME_CHOICES),
-            default=RESUME_CHOICES[0],
-            optional=True,
-            tooltip="auto: windows that an earlier run of the same inputs finished are kept, whatever stopped it. "
-            "start over: they are made again.",
-        ),
-        io.String.Input(
-            "rerender_from",
-            default="",
-            optional=True,
-            tooltip="Make a window and all after it again with a new seed: 40:7 is window 40 with seed 7; "
-            "40:7, 70:9 then also window 70 with seed 9. The report tells which window holds which second. "
-            "Empty: as first made.",
-        ),
-        io.Combo.Input(
-            "finished_runs",
-            options=list(KEEP_CHOICES),
-            default=KEEP_CHOICES[0],
-            optional=True,
-            tooltip="keep: a finished run's windows stay in output/longtalk, so that some can be made again. "
-            "video only: they are removed when the video is complete.",
-        ),
-    ]
-
-
-def attention_input() -> Any:
-    return io.Combo.Input(
-        "attention",
-        options=list(ATTENTION_CHOICES),
-        default=ATTENTION_CHOICES[0],
-        optional=True,
-        tooltip="exact: the fastest attention kernel on this GPU with an error below 0.5 %, measured at first use. "
-        "fast: below 3 %, which admits 8-bit kernels such as SageAttention. as ComfyUI: the one ComfyUI was started "
-        "with. An attention that another node put on the model is kept in any case.",
-    )
-
-
-def schedule_input() -> Any:
-    return ScheduleType.Input(
-        "schedule",
-        optional=True,
-        tooltip="Prompts that change over time, from Prompt Schedule (LongTalk). They replace 'positive', which stays "
-        "connected but is not used.",
-    )
-
-
-def attention_from(attention: str) -> Precision | None:
-    """The class of kernels that a choice means; None for ComfyUI's own.
-
-    Raises:
-        LongTalkError: a choice that does not exist.
-    """
-    check_choice(attention, "attention", ATTENTION_CHOICES)
-    return None if attention == ATTENTION_CHOICES[-1] else Precision(attention)
-
-
-def run_settings(resume: str, rerender_from: str, finished_runs: str) -> dict[str, Any]:
-    """The same three as :class:`Inputs` takes them.
-
-    Raises:
-        LongTalkError: a choice that does not exist.
-    """
-    check_choice(resume, "resume", RESUME_CHOICES)
-    check_choice(finished_runs, "finished_runs", KEEP_CHOICES)
-    return {
-        "start_over": resume == RESUME_CHOICES[1],
-        "rerender_from": rerender_from,
-        "keep_windows": finished_runs == KEEP_CHOICES[0],
-    }
-
-
-def sampler_outputs() -> list[Any]:
-    return [
-        io.Video.Output(display_name="video", tooltip="A file: connect Save Video, it copies without re-encoding."),
-        io.Image.Output(display_name="images", tooltip="Only with return_images."),
-        io.String.Output(display_name="report"),
-    ]
-
-
-def node_output(result: Result) -> io.NodeOutput:
-    video = InputImpl.VideoFromFile(str(result.video.path))
-    images = result.images if result.images is not None else ExecutionBlocker(NO_IMAGES)
-    return io.NodeOutput(video, images, result.report, ui={"text": (result.report,)})
-
-
-def soundtrack_from(audio: Any) -> Track | None:
-    return None if audio is None else track_from_audio(audio, "soundtrack")
 
 
 class LongTalkSampler(io.ComfyNode):
@@ -266,7 +142,7 @@ class LongTalkSampler(io.ComfyNode):
                 *run_inputs(),
                 attention_input(),
                 schedule_input(),
-                timing_input(),
+                *last_inputs(),
             ],
             outputs=sampler_outputs(),
         )
@@ -300,13 +176,8 @@ class LongTalkSampler(io.ComfyNode):
         audio: Any = None,
         speakers: Any = None,
         clip_vision_output: Any = None,
-        soundtrack: Any = None,
-        resume: str = RESUME_CHOICES[0],
-        rerender_from: str = "",
-        finished_runs: str = KEEP_CHOICES[0],
-        attention: str = ATTENTION_CHOICES[0],
-        schedule: Any = None,
         timing: Any = None,
+        **shared: Any,
     ) -> io.NodeOutput:
         guider = make_guider(model, positive, negative, cfg, audio_cfg)
         speakers = speakers_from(audio, speakers)
@@ -319,31 +190,24 @@ class LongTalkSampler(io.ComfyNode):
         sigmas = comfy.samplers.KSampler(
             model, steps=steps, device=model.load_device, sampler=sampler_name, scheduler=scheduler
         ).sigmas
-        result = talk(
-            Inputs(
-                plan=speakers_plan(speakers, timing, window_frames, motion_frames, plan_mode),
-                guider=guider,
-                model_patch=model_patch,
-                vae=vae,
-                image=image,
-                speech=lambda: encode_speech(audio_encoder, speakers, features, with_silence=timing is not None),
-                noise=SeedNoise(seed),
-                sampler=comfy.samplers.sampler_object(sampler_name),
-                sigmas=sigmas,
-                width=width,
-                height=height,
-                clip_vision=clip_vision_output,
-                soundtrack=soundtrack_from(soundtrack),
-                audio_scale=audio_scale,
-                video=VideoFormat(codec, crf),
-                return_images=return_images,
-                attention=attention_from(attention),
-                schedule=schedule,
-                timing=timing,
-                **run_settings(resume, rerender_from, finished_runs),
-            )
+        run = WanRun(
+            plan=speakers_plan(speakers, timing, window_frames, motion_frames, plan_mode),
+            guider=guider,
+            model_patch=model_patch,
+            vae=vae,
+            image=image,
+            speech=lambda: encode_speech(audio_encoder, speakers, features, with_silence=timing is not None),
+            noise=SeedNoise(seed),
+            sampler=comfy.samplers.sampler_object(sampler_name),
+            sigmas=sigmas,
+            width=width,
+            height=height,
+            clip_vision=clip_vision_output,
+            audio_scale=audio_scale,
+            timing=timing,
+            **shared_fields(codec, crf, return_images, shared),
         )
-        return node_output(result)
+        return node_output(make(run))
 
 
 class LongTalkSamplerAdvanced(io.ComfyNode):
@@ -378,7 +242,7 @@ class LongTalkSamplerAdvanced(io.ComfyNode):
                 *run_inputs(),
                 attention_input(),
                 schedule_input(),
-                timing_input(),
+                *last_inputs(),
             ],
             outputs=sampler_outputs(),
         )
@@ -409,50 +273,30 @@ class LongTalkSamplerAdvanced(io.ComfyNode):
         positive: Any = None,
         negative: Any = None,
         clip_vision_output: Any = None,
-        soundtrack: Any = None,
-        resume: str = RESUME_CHOICES[0],
-        rerender_from: str = "",
-        finished_runs: str = KEEP_CHOICES[0],
-        attention: str = ATTENTION_CHOICES[0],
-        schedule: Any = None,
         timing: Any = None,
+        **shared: Any,
     ) -> io.NodeOutput:
-        if guider is None:
-            guider = make_guider(model, positive, negative, cfg, audio_cfg)
-        elif model is not None:
-            raise LongTalkError(
-                "guider",
-                expected="either a guider or a model with its prompts",
-                actual="both connected",
-                action="Disconnect one; the guider already carries its model",
-            )
+        guider = one_guider(guider, model, lambda: make_guider(model, positive, negative, cfg, audio_cfg))
         speech = output_of("speech", speech, Speech, "Encode Speech (LongTalk)")
         timing = timing_from(timing, speech.speakers.arrangement.tracks)
-        result = talk(
-            Inputs(
-                plan=speakers_plan(speech.speakers, timing, window_frames, motion_frames, plan_mode),
-                guider=guider,
-                model_patch=model_patch,
-                vae=vae,
-                image=image,
-                speech=lambda: speech,
-                noise=noise,
-                sampler=sampler,
-                sigmas=sigmas,
-                width=width,
-                height=height,
-                clip_vision=clip_vision_output,
-                soundtrack=soundtrack_from(soundtrack),
-                audio_scale=audio_scale,
-                video=VideoFormat(codec, crf),
-                return_images=return_images,
-                attention=attention_from(attention),
-                schedule=schedule,
-                timing=timing,
-                **run_settings(resume, rerender_from, finished_runs),
-            )
+        run = WanRun(
+            plan=speakers_plan(speech.speakers, timing, window_frames, motion_frames, plan_mode),
+            guider=guider,
+            model_patch=model_patch,
+            vae=vae,
+            image=image,
+            speech=lambda: speech,
+            noise=noise,
+            sampler=sampler,
+            sigmas=sigmas,
+            width=width,
+            height=height,
+            clip_vision=clip_vision_output,
+            audio_scale=audio_scale,
+            timing=timing,
+            **shared_fields(codec, crf, return_images, shared),
         )
-        return node_output(result)
+        return node_output(make(run))
 
 
 class LongTalkGuider(io.ComfyNode):

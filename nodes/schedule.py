@@ -8,7 +8,7 @@ from comfy_api.latest import io, ui
 
 from ..infinitetalk.host.prompts import encode_schedule
 from ..infinitetalk.plan.schedule import BLEND_MAX_S, entries_report
-from .common import CATEGORY, ScheduleType
+from .inputs import CATEGORY, ScheduleType
 
 EXAMPLE = """0:00-0:08: a woman in a red coat, talking calmly to the camera
 0:08: a woman in a red coat, laughing

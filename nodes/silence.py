@@ -11,7 +11,7 @@ from ..base.values import check_number
 from ..infinitetalk.host.events import check_interrupt
 from ..infinitetalk.plan.timing import PAUSE_MAX_S, PAUSE_MIN_S, SHOT_MAX_S, Ending, make_timing
 from ..infinitetalk.plan.timing_text import timing_report
-from .common import CATEGORY, SpeakersType, TimingType, speakers_from
+from .inputs import CATEGORY, SpeakersType, TimingType, speakers_from
 
 
 class LongTalkSilence(io.ComfyNode):

@@ -6,23 +6,11 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..audio.encoder.features import FeatureMode
 from ..audio.tracks import MAX_START_S, TrackMode, track_from_audio
 from ..infinitetalk.host.wan.sound import encode_speech
 from ..infinitetalk.model.speaker_map import MAX_SPEAKERS
 from ..infinitetalk.model.speakers import make_speakers
-from .common import CATEGORY, SpeakersType, SpeechType, speakers_from
-
-
-def feature_input() -> Any:
-    """The widget that chooses how features are made."""
-    return io.Combo.Input(
-        "features",
-        options=FeatureMode,
-        default=FeatureMode.OFFICIAL,
-        tooltip="official: 25 features per second enter wav2vec2's transformer, as the model was trained. "
-        "core: 50 per second enter it and its outputs are interpolated, as ComfyUI's own nodes do.",
-    )
+from .inputs import CATEGORY, SpeakersType, SpeechType, feature_input, speakers_from
 
 
 def _start_input(number: int) -> Any:

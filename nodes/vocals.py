@@ -12,7 +12,7 @@ from comfy_execution.graph_utils import GraphBuilder
 from ..audio.tracks import track_from_audio
 from ..base.errors import LongTalkError
 from ..base.values import check_choice
-from .common import CATEGORY
+from .inputs import CATEGORY
 
 PACK = "ComfyUI-MelBandRoFormer"
 LOADER, SAMPLER = "MelBandRoFormerModelLoader", "MelBandRoFormerSampler"

@@ -5,22 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import av
 import comfy.model_patcher
 import torch
 
-from ...audio.reading.resample import naming, resampler
-from ..attention.measured import Precision
-from ..plan.windows import Plan, Window
+from ..plan.windows import Window
 from ..run.store.fingerprint import fingerprint, weights_fingerprint
 from ..run.store.folder import FORMAT, NAME_LENGTH
-from ..run.video.formats import VideoFormat
-from .ltx.sound import sound_rate_of
-from .prompts import POSITIVE, WindowPrompts
-from .wan.packed_linear import PackedLinear
+from .prompts import POSITIVE
 
+if TYPE_CHECKING:
+    from .run import Run
+
+MADE_BY = 2
+"""How LongTalk makes a result of the inputs. It is raised with every change of ours that gives the same inputs another
+picture, so that a run that was begun before goes its own way.
+
+2: pictures are averaged when they are scaled down; LTX compresses a picture before it is scaled to the video's size;
+the forward without audio hears one person.
+"""
 #: Entries of a conditioning that ComfyUI makes anew each time it converts one.
 _VOLATILE = ("uuid", "model_conds")
 
@@ -31,89 +36,55 @@ def identity_of(parts: Mapping[str, str]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:NAME_LENGTH]
 
 
-def common_parts(
-    *,
-    plan: Plan,
-    size: tuple[int, int],
-    video: VideoFormat,
-    guider: Any,
-    vae: Any,
-    image: torch.Tensor,
-    sound: Any,
-    noise: Any,
-    sampler: Any,
-    sigmas: torch.Tensor,
-    attention: Precision | None,
-    prompts: WindowPrompts | None = None,
-    **others: Any,
-) -> dict[str, str]:
-    """Digests by name: what decides any family's run, and ``others``, in whose names an underscore reads as a space.
+def common_values(run: Run) -> dict[str, Any]:
+    """What decides any family's run, by the names that a person reads who asks why a run did not go on.
 
-    The names are for a person who asks why a run did not go on. With ``prompts`` the windows' own ones count instead of
-    the guider's positive, which no window sees.
+    With a schedule the windows' own prompts count instead of the guider's positive, which no window sees.
     """
-    patcher = guider.model_patcher
+    guider, patcher, sound = run.guider, run.model, run.sound
     guidance = {
         name: value
         for name, value in vars(guider).items()
         if name not in ("model_patcher", "model_options", "original_conds", "conds", "inner_model", "loaded_models")
     }
     values: dict[str, Any] = {
-        "format": [FORMAT, av.library_versions["libavcodec"]],
-        "windows": [plan.fps, *map(_window_numbers, plan.windows)],
-        "size": size,
-        "codec": video,
-        "model": _weights(patcher),
+        "format": [FORMAT, MADE_BY, av.library_versions["libavcodec"]],
+        "windows": [run.plan.fps, *map(_window_numbers, run.plan.windows)],
+        "size": run.size,
+        "codec": run.video,
+        "model": weights_of(patcher),
         "LoRA": patcher.patches,
         "model options": [guider.model_options, patcher.model_options, patcher.object_patches, patcher.wrappers],
-        "vae": weights_fingerprint(_tensors(vae.first_stage_model)),
-        "image": image,
+        "vae": vae_weights_of(run.vae),
+        "image": run.image,
         "sound": [sound.waveform, sound.sample_rate, *([sound.fade_samples] if sound.fade_samples else [])],
         "guidance": [type(guider), guidance],
-        "seed": noise,
-        "sampler": sampler,
-        "steps": sigmas,
-        "attention": attention,
-        **{name.replace("_", " "): value for name, value in others.items()},
+        "seed": run.noise,
+        "sampler": run.sampler,
+        "steps": run.sigmas,
+        "attention": run.attention,
     }
     for name, entries in guider.original_conds.items():
         values[name] = [{key: item for key, item in entry.items() if key not in _VOLATILE} for entry in entries]
-    if prompts is not None:
+    if run.prompts is not None:
         del values[POSITIVE]
-        values["prompt schedule"] = prompts.identity(lambda conditioning: fingerprint(conditioning, _stand_in))
+        values["prompt schedule"] = run.prompts.identity(lambda conditioning: fingerprint(conditioning, _stand_in))
+    return values
+
+
+def digests(values: Mapping[str, Any]) -> dict[str, str]:
+    """The digest of each value."""
     return {name: fingerprint(value, _stand_in) for name, value in values.items()}
-
-
-def wan_parts(*, model_patch: Any, speech: Any, clip_vision: Any, audio_scale: float, **common: Any) -> dict[str, str]:
-    """The parts of a run of WAN and InfiniteTalk, see :func:`common_parts`."""
-    return common_parts(
-        **common,
-        model_patch=[
-            _weights(model_patch),
-            model_patch.patches if _is_patcher(model_patch) else None,
-            *_packing(model_patch.model),
-        ],
-        speech=[speech.speakers, speech.encoded_by or list(speech.features), *speech.gates],
-        clip_vision=_vision(clip_vision),
-        audio_scale=float(audio_scale),
-    )
-
-
-def ltx_parts(*, audio_vae: Any, track: Any, quiet: Any, guides: Any, options: Any, **common: Any) -> dict[str, str]:
-    """The parts of a run of LTX, see :func:`common_parts`."""
-    resampled_by = naming([resampler(track.sample_rate, sound_rate_of(audio_vae))])
-    return common_parts(
-        **common,
-        audio_vae=weights_fingerprint(_tensors(audio_vae.first_stage_model)),
-        speech=[track.waveform, track.sample_rate, *quiet, *resampled_by],
-        guides=list(guides),
-        options=options,
-    )
 
 
 def _window_numbers(window: Window) -> tuple[int, ...]:
     more = (window.shot, window.held) if window.shot or window.held else ()
     return window.start, window.length, window.pinned, window.taken_over, window.cut, *more
+
+
+def patches_of(value: Any) -> Any:
+    """The patches of a model whose weights may have some; None for what takes none."""
+    return value.patches if _is_patcher(value) else None
 
 
 def _is_patcher(value: Any) -> bool:
@@ -123,23 +94,25 @@ def _is_patcher(value: Any) -> bool:
 def _stand_in(value: Any) -> str | None:
     """Models inside other values (a ControlNet in a conditioning, say) count by their weights and patches."""
     if _is_patcher(value):
-        return _weights(value) + fingerprint(value.patches)
+        return weights_of(value) + fingerprint(value.patches)
     if type(value).__name__ == "Output" and hasattr(value, "penultimate_hidden_states"):
-        return fingerprint(_vision(value))
+        return fingerprint(vision_of(value))
     return None
 
 
-def _vision(output: Any) -> dict[str, Any] | None:
+def vae_weights_of(vae: Any) -> str:
+    """A digest of a VAE's weights."""
+    return weights_fingerprint(_tensors(vae.first_stage_model))
+
+
+def vision_of(output: Any) -> dict[str, Any] | None:
+    """What a CLIP_VISION_OUTPUT holds."""
     return None if output is None else {name: item for name, item in vars(output).items() if item is not None}
 
 
-def _weights(patcher: Any) -> str:
+def weights_of(patcher: Any) -> str:
+    """A digest of a model's weights as they were loaded."""
     return weights_fingerprint(_tensors(patcher.model, getattr(patcher, "backup", {})))
-
-
-def _packing(model: torch.nn.Module) -> list[tuple[str, str]]:
-    """How each packed weight is packed: two of GGUF's formats may have the same size."""
-    return [(name, layer.kind) for name, layer in model.named_modules() if isinstance(layer, PackedLinear)]
 
 
 def _tensors(model: torch.nn.Module, backup: Mapping[str, Any] | None = None) -> Iterator[tuple[str, torch.Tensor]]:

@@ -73,64 +73,70 @@ class _Shrink:
         return f"Use {' or '.join(ways)}" if ways else "Use a much smaller size and shorter windows"
 
 
-def preflight(
-    *,
-    plan: Plan,
-    start: int,
-    width: int,
-    height: int,
-    steps: int,
-    forwards: int,
-    model: Any,
-    video: VideoFormat,
-    folder: Path,
-    speakers: int,
-    return_images: bool,
-    window_s: float | None,
-    vae: Any = None,
-    grid: LatentGrid = WAN_GRID,
-    window_setting: str = "window_frames",
-) -> Estimate:
-    """Estimate the rest of a run, and refuse it when it cannot fit.
+@dataclass(frozen=True, kw_only=True)
+class Demand:
+    """What a run asks of the machine.
 
-    Args:
+    Attributes:
         plan: the windows.
-        start: how many of them are finished.
         width, height: of the video, multiples of the grid's side.
         steps: denoising steps of each window.
         forwards: of the model per step, 1 to 3.
         model: ModelPatcher of a model that the family has checked.
         video: codec and quality.
-        folder: where the run is written; need not exist.
         speakers: whose features are kept; several take longer than one.
         return_images: whether all frames are collected in memory.
-        window_s: seconds per window as this run's finished ones took; then nothing is computed for the time.
         vae: the VAE, to know its width; by default the published one's.
         grid: of the family's latents.
         window_setting: the widget that makes windows shorter.
+    """
+
+    plan: Plan
+    width: int
+    height: int
+    steps: int
+    forwards: int
+    model: Any
+    video: VideoFormat
+    speakers: int
+    return_images: bool
+    vae: Any = None
+    grid: LatentGrid = WAN_GRID
+    window_setting: str = "window_frames"
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.width, self.height
+
+    @property
+    def shrink(self) -> _Shrink:
+        return _Shrink(self.plan, self.size, self.grid, self.window_setting)
+
+
+def preflight(demand: Demand, start: int, folder: Path, window_s: float | None) -> Estimate:
+    """Estimate the rest of a run, and refuse it when it cannot fit.
+
+    Args:
+        demand: of the whole run.
+        start: how many of its windows are finished.
+        folder: where the run is written; need not exist.
+        window_s: seconds per window as this run's finished ones took; then nothing is computed for the time.
 
     Raises:
         LongTalkError: one forward does not fit into the whole GPU; the frames of one window, the features and the
             images do not fit into the machine's memory; the video does not fit on the disk.
     """
-    size = width, height
-    shrink = _Shrink(plan, size, grid, window_setting)
-    gpu_bytes = _check_gpu(plan, size, model, grid, shrink)
-    host_bytes = _check_host(plan, size, speakers, return_images, shrink)
-    disk_bytes = _check_disk(plan, start, size, video, folder, grid)
-    windows = len(plan.windows) - start
-    seconds: float | None
-    if window_s is not None:
-        seconds = windows * window_s
-    else:
-        seconds = _computed_s(plan, start, size, steps * forwards, model, vae, speakers)
+    gpu_bytes = _check_gpu(demand)
+    host_bytes = _check_host(demand)
+    disk_bytes = _check_disk(demand, start, folder)
+    windows = len(demand.plan.windows) - start
     return Estimate(
         windows=windows,
-        windows_total=len(plan.windows),
+        windows_total=len(demand.plan.windows),
         gpu_bytes=gpu_bytes,
         host_bytes=host_bytes,
         disk_bytes=disk_bytes,
-        seconds=seconds,
+        seconds=windows * window_s if window_s is not None else _computed_s(demand, start),
         measured=window_s is not None,
     )
 
@@ -148,13 +154,14 @@ def forward_bytes(model: Any, frames: int, width: int, height: int, grid: Latent
     return round(needed)
 
 
-def _check_gpu(plan: Plan, size: tuple[int, int], model: Any, grid: LatentGrid, shrink: _Shrink) -> int | None:
+def _check_gpu(demand: Demand) -> int | None:
     """Bytes for one forward of the longest window; None where that means nothing or cannot be known."""
+    size, model, grid = demand.size, demand.model, demand.grid
     device = model.load_device
     # DirectML does not say how much there is; ComfyUI then counts with 1 GB.
     if comfy.model_management.is_device_cpu(device) or comfy.model_management.directml_enabled:
         return None
-    frames = estimate.longest(plan).length
+    frames = estimate.longest(demand.plan).length
     try:
         needed = forward_bytes(model, frames, *size, grid)
         total = int(comfy.model_management.get_total_memory(device))
@@ -169,12 +176,13 @@ def _check_gpu(plan: Plan, size: tuple[int, int], model: Any, grid: LatentGrid, 
             expected=f"a forward of the model that fits into the {size_text(total)} of the GPU ({device})",
             actual=f"{frames} frames of {size[0]}x{size[1]}, which take at least {size_text(least)} "
             f"(ComfyUI reserves {size_text(needed)}), even with all of the model offloaded",
-            action=shrink(lambda count, w, h: forward_bytes(model, count, w, h, grid) <= total),
+            action=demand.shrink(lambda count, w, h: forward_bytes(model, count, w, h, grid) <= total),
         )
     return needed
 
 
-def _check_host(plan: Plan, size: tuple[int, int], speakers: int, return_images: bool, shrink: _Shrink) -> int:
+def _check_host(demand: Demand) -> int:
+    plan, size, speakers, return_images = demand.plan, demand.size, demand.speakers, demand.return_images
     cpu = torch.device("cpu")
     total = int(comfy.model_management.get_total_memory(cpu))
     needed = estimate.host_bytes(plan, *size, speakers, return_images)
@@ -197,7 +205,7 @@ def _check_host(plan: Plan, size: tuple[int, int], speakers: int, return_images:
         def fits(frames: int, width: int, height: int) -> bool:
             return features + estimate.window_host_bytes(frames, width, height) <= total
 
-        action = shrink(fits)
+        action = demand.shrink(fits)
         if return_images:
             action = f"Turn return_images off. {action}"
     raise LongTalkError(
@@ -210,11 +218,11 @@ def _check_host(plan: Plan, size: tuple[int, int], speakers: int, return_images:
     )
 
 
-def _check_disk(
-    plan: Plan, start: int, size: tuple[int, int], video: VideoFormat, folder: Path, grid: LatentGrid
-) -> int:
+def _check_disk(demand: Demand, start: int, folder: Path) -> int:
+    video = demand.video
+
     def written(first: int, codec: str, crf: int) -> int:
-        return estimate.disk_bytes(plan, first, *size, codec, crf, grid)
+        return estimate.disk_bytes(demand.plan, first, *demand.size, codec, crf, demand.grid)
 
     needed = written(start, video.codec, video.crf)
     place = _existing(folder)
@@ -256,10 +264,9 @@ def _existing(folder: Path) -> Path:
     return next((place for place in (folder, *folder.parents) if place.exists()), folder)
 
 
-def _computed_s(
-    plan: Plan, start: int, size: tuple[int, int], forwards: int, model: Any, vae: Any, speakers: int
-) -> float | None:
+def _computed_s(demand: Demand, start: int) -> float | None:
     """Seconds by counting operations; None when the model's sizes or the device's rate cannot be found out."""
+    model = demand.model
     try:
         net = model.model.diffusion_model
         sizes = Transformer(int(net.dim), int(net.ffn_dim), int(net.num_layers))
@@ -268,15 +275,15 @@ def _computed_s(
         log.info("the time cannot be estimated before the first window: %s: %s", type(error).__name__, error)
         return None
     return estimate.run_seconds(
-        plan,
+        demand.plan,
         start,
-        *size,
-        steps=forwards,
+        *demand.size,
+        steps=demand.steps * demand.forwards,
         forwards=1,
         model=sizes,
         flops_per_s=rate,
-        vae_width=int(getattr(getattr(vae, "first_stage_model", None), "dim", estimate.VAE_WIDTH)),
-        speakers=speakers,
+        vae_width=int(getattr(getattr(demand.vae, "first_stage_model", None), "dim", estimate.VAE_WIDTH)),
+        speakers=demand.speakers,
     )
 
 

@@ -1,4 +1,4 @@
-"""What the families have in common: one clone of a guider's model for a whole run, and what can be given up."""
+"""What all renderers have in common: one clone of a guider's model for a whole run, and what can be given up."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import comfy.utils
 import torch
 from comfy.patcher_extension import WrappersMP
 
-from ..attention.measured import Precision
 from ..plan.windows import Window
 from ..run.loop import Fallbacks
 from .attention import OVERRIDE, MeasuredAttention, has_override, set_attention
 from .events import RunEvents
 from .memory import KeepMoreFree, free_everything, is_out_of_memory
 from .noise import WindowNoise
-from .prompts import POSITIVE, WindowPrompts
-from .vae import ClipVae
+from .prompts import POSITIVE
+from .run import Run
+from .vae import VideoVae
 
 KEY = "longtalk"
 
@@ -30,44 +30,32 @@ def _plain_attention(function: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
     return out
 
 
-class GuidedFamily:
-    """Samples windows through a copy of a guider, over a clone of its model.
+class GuidedRenderer:
+    """Samples windows through a copy of a guider, over a clone of its model, see :class:`~..run.loop.Renderer`.
 
     Args:
-        guider: GUIDER over a checked model; it is copied, never changed.
+        run: checked; its guider is copied, never changed.
         vae: of the pictures.
         noise: gives each window its noise and seed.
-        sampler, sigmas: as in SamplerCustomAdvanced.
         events: of the run.
-        attention: class of attention kernels, see :class:`~.attention.MeasuredAttention`; None leaves the choice to
-            ComfyUI. A node's own attention on the model stays in any case.
-        prompts: each window's own prompt, instead of the guider's positive; None leaves that.
     """
 
-    def __init__(
-        self,
-        *,
-        guider: Any,
-        vae: ClipVae,
-        noise: WindowNoise,
-        sampler: Any,
-        sigmas: torch.Tensor,
-        events: RunEvents,
-        attention: Precision | None,
-        prompts: WindowPrompts | None,
-    ) -> None:
+    def __init__(self, run: Run, vae: VideoVae, noise: WindowNoise, events: RunEvents) -> None:
+        self._plan = run.plan
+        self._size = run.size
         self._vae = vae
         self._noise = noise
-        self._sampler = sampler
-        self._sigmas = sigmas
+        self._sampler = run.sampler
+        self._sigmas = run.sigmas
         self._events = events
         self._fallbacks = Fallbacks()
 
+        guider = run.guider
         model = guider.model_patcher.clone()
         # A guider may carry options of its own beside its model's.
         model.model_options = comfy.model_patcher.create_model_options_clone(guider.model_options)
-        if attention is not None and not has_override(model.model_options):
-            set_attention(model, MeasuredAttention(attention))
+        if run.attention is not None and not has_override(model.model_options):
+            set_attention(model, MeasuredAttention(run.attention))
         self._keep_free = KeepMoreFree()
         model.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, self._keep_free)
         self._model = model
@@ -75,10 +63,10 @@ class GuidedFamily:
         self._guider.model_patcher = model
         self._guider.model_options = model.model_options
         self._conds = guider.original_conds
-        self._prompts = prompts
+        self._prompts = run.prompts
 
     def fall_back(self, fallbacks: Fallbacks) -> None:
-        """Use less memory or PyTorch's attention from now on, see :class:`~..run.loop.Family`."""
+        """Use less memory or PyTorch's attention from now on."""
         self._fallbacks = fallbacks
         self._vae.memory_level = fallbacks.memory_level
         if fallbacks.memory_level:

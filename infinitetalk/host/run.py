@@ -1,169 +1,328 @@
-"""What a session has to know of a run, whatever the model family."""
+"""What one video is made from, as far as all families agree.
+
+A node fills in a family's run, :meth:`Run.checked` says what cannot work and reads what is written in words, and a
+session makes the video. Every field counts for the run's name, see :mod:`.identity`, but for those that say why they
+cannot change the picture.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import folder_paths
 import torch
 
 from ...audio.tracks import Track
+from ...base.grid import LatentGrid
+from ...base.pictures import fit_image
 from ...base.values import check_flag
+from ..attention.measured import Precision
 from ..plan.estimate import Estimate
 from ..plan.schedule import windows_of
 from ..plan.timing import Ending, Timing
 from ..plan.timing_text import timing_notes
 from ..plan.windows import Plan
-from ..run.loop import Carry, Family
-from ..run.retakes import parse_retakes
-from ..run.seeds import parse_rerender
+from ..run.finish import Step
+from ..run.loop import Carry, Renderer
+from ..run.retakes import Retake, parse_retakes, retake_seeds
+from ..run.seeds import parse_rerender, window_seeds
 from ..run.video.formats import VideoFormat
 from ..run.video.soundtrack import Soundtrack
+from .checks import check_image, check_noise, check_sampler, check_sigmas, snapped_size
 from .events import RunEvents
-from .noise import WindowNoise
-from .prompts import EncodedSchedule, WindowPrompts, window_prompts
+from .identity import common_values, digests
+from .noise import WindowNoise, base_seed
+from .preflight import Demand, preflight
+from .prompts import EncodedSchedule, WindowPrompts, check_schedule, window_prompts
 
 FADE_S = 0.2
-"""In which the sound of a video that is cut after the last word becomes silent."""
-
-RESUME_CHOICES = ("auto", "start over")
-KEEP_CHOICES = ("keep", "video only")
+"""Length of the fade at the end of a video's sound, where the video is cut after the last word."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunInputs:
-    """The inputs that every family's run has.
+class Resume(str, Enum):
+    """What becomes of the windows that an earlier run of the same inputs finished."""
 
-    Attributes:
-        plan: the windows.
-        guider: GUIDER over the model.
-        noise, sampler, sigmas: as in SamplerCustomAdvanced.
-        soundtrack: what the video plays, if not the speech itself.
-        return_images: collect all frames in memory.
-        start_over: forget what an earlier run of the same inputs made.
-        rerender_from: read by :func:`~..run.seeds.parse_rerender`.
-        retake: read by :func:`~..run.retakes.parse_retakes`; only for a family that is a :class:`~..run.loop.Retaker`.
-        keep_windows: without it only the video is left of a finished run.
-        schedule: gives each window its own prompt in place of the guider's positive.
-        timing: where the model hears silence, and how the video ends; ``plan`` is made for it.
-    """
-
-    plan: Plan
-    guider: Any
-    noise: Any
-    sampler: Any
-    sigmas: torch.Tensor
-    width: int
-    height: int
-    soundtrack: Track | None = None
-    video: VideoFormat = field(default_factory=VideoFormat)
-    return_images: bool = False
-    start_over: bool = False
-    rerender_from: str = ""
-    retake: str = ""
-    keep_windows: bool = True
-    schedule: EncodedSchedule | None = None
-    timing: Timing | None = None
-
-    @property
-    def steps(self) -> int:
-        """Denoising steps of each window."""
-        return self.sigmas.numel() - 1
+    AUTO = "auto"
+    """They are kept."""
+    START_OVER = "start over"
+    """They are made again."""
 
 
-class RunFamily(Family, Protocol):
-    """A family that also says which attention kernels it measured."""
+class Keep(str, Enum):
+    """What is left of a finished run."""
+
+    ALL = "keep"
+    """Its windows too, so that some can be made again."""
+    VIDEO = "video only"
+
+
+class RunRenderer(Renderer, Protocol):
+    """A renderer that also says which attention kernels it measured."""
 
     def attention_report(self) -> list[str]:
         """Tables for the report; none where nothing was measured."""
         ...
 
 
-class Job(Protocol):
-    """One run of one family, checked and with its sound read."""
+Self = TypeVar("Self", bound="Run")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Run(ABC):
+    """One run of one family.
+
+    Attributes:
+        plan: the windows.
+        guider: GUIDER over the model.
+        vae: of the pictures.
+        image: reference picture, IMAGE of one picture.
+        noise, sampler, sigmas: as in SamplerCustomAdvanced.
+        width, height: of the video; :meth:`checked` makes them multiples of the family's.
+        soundtrack: what the video plays, if not what is spoken.
+        video: codec and quality.
+        attention: class of attention kernels, see :class:`~.attention.MeasuredAttention`; None leaves the choice to
+            ComfyUI. A node's own attention on the model stays in any case.
+        schedule: gives each window its own prompt in place of the guider's positive.
+        timing: where the model hears silence, and how the video ends; ``plan`` is made for it.
+        rerender_from: read by :func:`~..run.seeds.parse_rerender`. Counts for the names of windows.
+        retake: read by :func:`~..run.retakes.parse_retakes`; only for a renderer that is a
+            :class:`~..run.loop.Retaker`. Counts for the names of windows.
+        resume, keep: what becomes of windows on the disk; no picture depends on it.
+        return_images: collect all frames in memory, too.
+        notice: what was changed of the inputs, for the report.
+    """
+
+    plan: Plan
+    guider: Any
+    vae: Any
+    image: Any
+    noise: Any
+    sampler: Any
+    sigmas: Any
+    width: int
+    height: int
+    soundtrack: Track | None = None
+    video: VideoFormat = field(default_factory=VideoFormat)
+    attention: Precision | None = Precision.EXACT
+    schedule: EncodedSchedule | None = None
+    timing: Timing | None = None
+    rerender_from: str = ""
+    retake: str = ""
+    resume: Resume = Resume.AUTO
+    keep: Keep = Keep.ALL
+    return_images: bool = False
+    notice: str = ""
+
+    grid: ClassVar[LatentGrid]
+    """How the family packs frames into latents."""
+    sizes: ClassVar[str]
+    """Sizes that the family's model is made for, in words."""
+    window_setting: ClassVar[str]
+    """The widget that makes windows shorter."""
+
+    # What a family says of itself.
+
+    @abstractmethod
+    def check_models(self) -> None:
+        """Refuse models and conditioning that cannot work, before anything is loaded.
+
+        Raises:
+            LongTalkError
+        """
+
+    @abstractmethod
+    def check_settings(self) -> None:
+        """Refuse the family's own numbers and switches where they are out of range.
+
+        Raises:
+            LongTalkError
+        """
+
+    @abstractmethod
+    def check_prompt(self, conditioning: Any, name: str) -> None:
+        """Refuse a prompt that the model cannot be told.
+
+        Raises:
+            LongTalkError
+        """
 
     @property
-    def inputs(self) -> RunInputs: ...
+    @abstractmethod
+    def spoken(self) -> Track:
+        """What is spoken, as the video plays it where there is no soundtrack."""
 
     @property
-    def size(self) -> tuple[int, int]:
-        """Width and height of the video."""
-        ...
+    @abstractmethod
+    def speakers(self) -> int:
+        """How many speakers' features are kept in memory."""
 
     @property
-    def prompts(self) -> WindowPrompts | None:
-        """Each window's prompt, where a schedule gives them."""
-        ...
+    @abstractmethod
+    def forwards(self) -> int:
+        """How many forwards of the model one step takes."""
 
-    @property
-    def sound(self) -> Soundtrack:
-        """What the video plays."""
-        ...
+    @abstractmethod
+    def heard_notes(self) -> list[str]:
+        """What was done to the sound that the model hears, for the report."""
 
-    def picture(self) -> torch.Tensor:
-        """The reference as the video shows it, float 0..1 ``[1, H, W, 3]``; windows are compared with it."""
-        ...
+    @abstractmethod
+    def own_values(self) -> dict[str, Any]:
+        """What decides the result beside what all families have, by the names that a person reads."""
 
-    def parts(self) -> dict[str, str]:
-        """Digests of everything that decides the result, by name."""
-        ...
+    @abstractmethod
+    def settings(self) -> str:
+        """What the report says of the family's own settings."""
 
+    @abstractmethod
     def fits(self, carry: Carry) -> bool:
         """Whether tensors read from a file are what a later window continues from."""
-        ...
 
-    def preflight(self, start: int, folder: Path, window_s: float | None) -> Estimate:
-        """What the windows from ``start`` on will take; raises LongTalkError when that cannot fit."""
-        ...
+    @abstractmethod
+    def renderer(self, noise: WindowNoise, events: RunEvents) -> RunRenderer:
+        """Prepare the models and whatever all windows share."""
+
+    def steps(self) -> Sequence[Step]:
+        """What is done to each window's frames before they are measured, in order."""
+        return ()
 
     def advice(self) -> list[str]:
         """Which of ComfyUI's options would pay, for the report."""
-        ...
+        return []
 
-    def settings(self) -> str:
-        """What the report says of the family's own settings."""
-        ...
+    # What all families share.
 
-    def family(self, noise: WindowNoise, events: RunEvents) -> RunFamily:
-        """Prepare the models and whatever all windows share."""
-        ...
+    def checked(self: Self) -> Self:
+        """This run with parsed values. Nothing is loaded or encoded before everything else was found to work.
+
+        Raises:
+            LongTalkError: an input cannot work.
+        """
+        self.check_models()
+        image = check_image(self.image)
+        check_noise(self.noise)
+        check_sampler(self.sampler)
+        self.check_settings()
+        check_schedule(self.schedule, self.check_prompt)
+        check_flag(self.return_images, "return_images")
+        sigmas = check_sigmas(self.sigmas)
+        width, height, notice = snapped_size(self.width, self.height, self.grid.side, self.sizes)
+        run = replace(self, image=image, sigmas=sigmas, width=width, height=height, notice=notice or "")
+        run.read()
+        return run
+
+    def read(self) -> None:
+        """Read everything that is written in words, so that what is wrong is said now."""
+        _ = self.seeds, self.retakes, self.prompts, self.sound
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.width, self.height
+
+    @property
+    def model(self) -> Any:
+        """The diffusion model's patcher."""
+        return self.guider.model_patcher
+
+    @property
+    def denoising_steps(self) -> int:
+        """Of each window."""
+        return int(self.sigmas.numel()) - 1
+
+    @cached_property
+    def seeds(self) -> tuple[int, ...]:
+        """The seed of each window, those that are rendered again included."""
+        windows = len(self.plan.windows)
+        rerender = parse_rerender(self.rerender_from, windows)
+        return tuple(window_seeds(base_seed(self.noise), windows, rerender, self.plan.shot_starts))
+
+    @cached_property
+    def retakes(self) -> tuple[Retake, ...]:
+        """Stretches that are made again between windows that stay."""
+        return parse_retakes(self.retake, self.plan)
+
+    @property
+    def retaken_seeds(self) -> tuple[int, ...]:
+        """The seed of each window with the retakes' seeds in their places."""
+        return retake_seeds(self.seeds, self.retakes)
+
+    @cached_property
+    def prompts(self) -> WindowPrompts | None:
+        """Each window's own prompt; None without a schedule."""
+        return None if self.schedule is None else window_prompts(self.schedule, *windows_of(self.plan))
+
+    @cached_property
+    def picture(self) -> torch.Tensor:
+        """The reference as the video shows it, float 0..1 ``[1, H, W, 3]``; windows are compared with it."""
+        return fit_image(self.image, *self.size)
+
+    @property
+    def played(self) -> Track:
+        """What the video plays."""
+        return self.soundtrack or self.spoken
+
+    @cached_property
+    def sound(self) -> Soundtrack:
+        """The sound of the video, faded out where a video is cut after the last word."""
+        track, plan = self.played, self.plan
+        samples, fade = track.waveform, 0
+        if self._is_cut_after_the_last_word:
+            samples = samples[:, : -(-plan.frames * track.sample_rate // plan.fps)]
+            fade = round(FADE_S * track.sample_rate)
+        return Soundtrack(samples.numpy(), track.sample_rate, fade)
+
+    @property
+    def _too_long_s(self) -> float:
+        """Seconds by which the sound is longer than the video; nothing where they are as long as each other."""
+        over_s = self.played.duration_s - self.plan.frames / self.plan.fps
+        return over_s if abs(over_s) > 1 / self.plan.fps else 0.0
+
+    @property
+    def _is_cut_after_the_last_word(self) -> bool:
+        return self._too_long_s > 0 and self.timing is not None and self.timing.ending is Ending.CUT
+
+    def notes(self) -> list[str]:
+        """What was changed or left out of the inputs, for the report."""
+        notes = [*self.heard_notes(), *([self.notice] if self.notice else [])]
+        notes += timing_notes(self.timing) if self.timing is not None else []
+        if self._too_long_s and not self._is_cut_after_the_last_word:
+            change = "cut at its end" if self._too_long_s > 0 else "silent after it"
+            track, video_s = self.played, self.plan.frames / self.plan.fps
+            notes.append(f"sound: {track.name} is {track.duration_s:.2f} s, the video {video_s:.2f} s; {change}")
+        return notes
+
+    def parts(self) -> dict[str, str]:
+        """Digests of everything that decides the result, by name."""
+        return digests({**common_values(self), **self.own_values()})
+
+    def preflight(self, start: int, folder: Path, window_s: float | None) -> Estimate:
+        """What the windows from ``start`` on will take.
+
+        Raises:
+            LongTalkError: that cannot fit, see :func:`~.preflight.preflight`.
+        """
+        demand = Demand(
+            plan=self.plan,
+            width=self.width,
+            height=self.height,
+            steps=self.denoising_steps,
+            forwards=self.forwards,
+            model=self.model,
+            vae=self.vae,
+            video=self.video,
+            speakers=self.speakers,
+            return_images=self.return_images,
+            grid=self.grid,
+            window_setting=self.window_setting,
+        )
+        return preflight(demand, start, folder, window_s)
 
 
 def runs_root() -> Path:
     """Where the runs are: ``longtalk`` in the output folder."""
     return Path(folder_paths.get_output_directory()) / "longtalk"
-
-
-def check_run(inputs: RunInputs) -> None:
-    """Refuse what is wrong with the settings that all families share.
-
-    Raises:
-        LongTalkError
-    """
-    check_flag(inputs.return_images, "return_images")
-    parse_rerender(inputs.rerender_from, len(inputs.plan.windows))
-    parse_retakes(inputs.retake, inputs.plan)
-
-
-def prompts_of(inputs: RunInputs) -> WindowPrompts | None:
-    """What the schedule gives each window; None without one."""
-    if inputs.schedule is None:
-        return None
-    return window_prompts(inputs.schedule, *windows_of(inputs.plan))
-
-
-def sound_of(inputs: RunInputs, track: Track, notes: list[str]) -> Soundtrack:
-    """The sound for the video; adds a note when it is not as long as the picture."""
-    plan, timing = inputs.plan, inputs.timing
-    video_s = plan.frames / plan.fps
-    notes += timing_notes(timing) if timing is not None else []
-    if abs(track.duration_s - video_s) <= 1 / plan.fps:
-        return Soundtrack(track.waveform.numpy(), track.sample_rate)
-    if timing is not None and timing.ending is Ending.CUT and track.duration_s > video_s:
-        samples = track.waveform[:, : -(-plan.frames * track.sample_rate // plan.fps)]
-        return Soundtrack(samples.numpy(), track.sample_rate, round(FADE_S * track.sample_rate))
-    change = "cut at its end" if track.duration_s > video_s else "silent after it"
-    notes.append(f"sound: {track.name} is {track.duration_s:.2f} s, the video {video_s:.2f} s; {change}")
-    return Soundtrack(track.waveform.numpy(), track.sample_rate)

@@ -13,7 +13,7 @@ from typing import Any
 import comfy.model_management
 import torch
 
-from ...base.grid import VAE_STEP, WAN_GRID
+from ...base.grid import LatentGrid
 
 #: Side of the VAE's tiles in pixels, by memory level above 0, with a quarter of overlap. Tiles are spatial only: a clip
 #: decoded in pieces of time flickers where the pieces meet.
@@ -22,21 +22,20 @@ TILES = (256, 128)
 _FRAMES_HELD = 4
 
 
-class ClipVae:
+class VideoVae:
     """Encodes and decodes clips.
 
     Args:
         vae: a video VAE.
-        spatial: pixels per latent along each side.
-        step: frames per latent after the first one.
+        grid: how it packs frames.
 
     Attributes:
         memory_level: 0 for whole clips, then an index into :data:`TILES` from 1.
     """
 
-    def __init__(self, vae: Any, spatial: int = WAN_GRID.spatial, step: int = VAE_STEP) -> None:
+    def __init__(self, vae: Any, grid: LatentGrid) -> None:
         self._vae = vae
-        self._spatial, self._step = spatial, step
+        self._grid = grid
         self._on_gpu = copy.copy(vae)
         self._on_gpu.output_device = vae.device
         self.memory_level = 0
@@ -55,7 +54,7 @@ class ClipVae:
         """Frames ``[F, H, W, 3]``, float 0..1, of latents ``[1, C, f, h, w]``; on the GPU or the CPU."""
         frames: torch.Tensor
         if self.memory_level:
-            tile = TILES[self.memory_level - 1] // self._spatial
+            tile = TILES[self.memory_level - 1] // self._grid.spatial
             frames = self._vae.decode_tiled(latents, tile_x=tile, tile_y=tile, overlap=tile // 4)
         elif self._has_room(latents):
             frames = self._on_gpu.decode(latents)
@@ -73,7 +72,7 @@ class ClipVae:
         if comfy.model_management.is_device_cpu(device):
             return False
         _, _, count, rows, columns = latents.shape
-        frames = self._step * (count - 1) + 1
-        frames_bytes = 4 * 3 * frames * math.prod((rows, columns)) * self._spatial**2
+        frames = self._grid.step * (count - 1) + 1
+        frames_bytes = 4 * 3 * frames * math.prod((rows, columns)) * self._grid.spatial**2
         needed = self._vae.memory_used_decode(latents.shape, self._vae.vae_dtype) + _FRAMES_HELD * frames_bytes
         return bool(self._vae.patcher.get_free_memory(device) > needed)

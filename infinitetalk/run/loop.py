@@ -1,8 +1,9 @@
 """The one window loop. It knows neither a model family nor ComfyUI nor a disk.
 
-Data flows one way: for each window of the plan the family renders all its frames (the pinned ones included), the loop
-looks whether they can be meant, drops what is pinned or surplus, and hands the rest to the sink together with what the
-next window continues from. Nothing is kept per frame, so memory does not grow with the length.
+Data flows one way: for each window of the plan the renderer makes all its frames (the pinned ones included), the
+finish steps change them, the loop looks whether they can be meant, drops what is pinned or surplus, and hands the rest
+to the sink together with what the next window continues from. Nothing is kept per frame, so memory does not grow with
+the length.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import torch
 
 from ...base.errors import LongTalkError
 from ..plan.windows import Plan, Window
+from .finish import Finish
 from .window_checks import Look, measure, what_is_broken
 from .window_stats import WindowStats, jumps
 
@@ -27,7 +29,7 @@ logger = logging.getLogger(__name__)
 MEMORY_LEVELS = 2
 
 Carry = Mapping[str, torch.Tensor]
-"""What a window continues from: tensors the family named."""
+"""What a window continues from: tensors that the renderer and the finish steps named."""
 
 
 @dataclass(frozen=True)
@@ -57,24 +59,31 @@ class Fallbacks:
 
 @dataclass(frozen=True, eq=False)
 class Rendered:
-    """One window as a family renders it.
+    """One window as a renderer makes it.
 
     Attributes:
         latents: what was sampled, of any shape.
         frames: all frames, the pinned ones included, float 0..1 ``[window.length, H, W, 3]``.
-        carry: what the next window continues from; empty after the last of a shot.
     """
 
     latents: torch.Tensor
     frames: torch.Tensor
-    carry: Carry
 
 
-class Family(Protocol):
+class Renderer(Protocol):
     """What differs between model families: how one window becomes frames."""
 
     def render(self, window: Window, carry: Carry) -> Rendered:
         """Render a window that continues from ``carry``; empty in the first window of a shot."""
+        ...
+
+    def hand_on(self, window: Window, carry: Carry, rendered: Rendered) -> Carry:
+        """What the next window continues from; empty after the last window of a shot.
+
+        Args:
+            window: which was rendered, with which ``carry``.
+            rendered: what came of it, its frames as the finish steps left them.
+        """
         ...
 
     def fall_back(self, fallbacks: Fallbacks) -> None:
@@ -91,8 +100,8 @@ class Family(Protocol):
         ...
 
 
-class Retaker(Family, Protocol):
-    """A family that can also end a window on what comes after it."""
+class Retaker(Renderer, Protocol):
+    """A renderer that can also end a window on what comes after it."""
 
     def render_until(self, window: Window, carry: Carry, until: Carry) -> Rendered:
         """As ``render``; the window's end is pinned to ``until``, what it handed on when it was first made."""
@@ -134,11 +143,12 @@ def _nothing() -> None:
 
 def run_windows(
     plan: Plan,
-    family: Family,
+    renderer: Renderer,
     put: Callable[[MadeWindow, torch.Tensor], None],
     reference: Look,
     start: Start | None = None,
     *,
+    finish: Finish | None = None,
     stop: int | None = None,
     until: Carry | None = None,
     check_interrupt: Callable[[], None] = _nothing,
@@ -149,29 +159,31 @@ def run_windows(
 
     Args:
         plan: the windows.
-        family: renders one window.
+        renderer: renders one window.
         put: takes a finished window and its new frames, float 0..1 ``[F, H, W, 3]``; may block.
         reference: what the reference image looks like; windows are compared with it.
         start: where to go on; by default at the beginning.
+        finish: what is done to a window's frames before they are measured; by default nothing.
         stop: how many windows there are then; by default all of the plan's.
-        until: what the last of them has to hand on; then ``family`` is a :class:`Retaker`.
+        until: what the last of them has to hand on; then ``renderer`` is a :class:`Retaker`.
         check_interrupt: called before each window and before each ``put``; raises to stop the run.
 
     Raises:
         LongTalkError: a window that is broken, or for which memory is not enough, after all fallbacks.
-        ValueError: the family returned another number of frames than the window has (a bug in the family).
+        ValueError: the renderer returned another number of frames than the window has (a bug in the renderer).
     """
     start = start or Start()
     carry, last_frame, fallbacks = start.carry, start.last_frame, start.fallbacks
     if fallbacks != Fallbacks():
-        family.fall_back(fallbacks)
+        renderer.fall_back(fallbacks)
+    attempts = _Attempts(renderer, finish, reference)
     windows = plan.windows[start.window : stop]
     for window in windows:
         check_interrupt()
         if plan.is_fresh(window):
             carry, last_frame = {}, None
         pinned = until if window is windows[-1] else None
-        made, frames = _make(window, family, carry, last_frame, fallbacks, reference, pinned)
+        made, frames = attempts.make(window, carry, last_frame, fallbacks, pinned)
         check_interrupt()
         put(made, frames)
         carry, last_frame, fallbacks = made.carry, made.last_frame, made.fallbacks
@@ -179,71 +191,92 @@ def run_windows(
         del frames
 
 
-def _make(
-    window: Window,
-    family: Family,
-    carry: Carry,
-    last_frame: torch.Tensor | None,
-    fallbacks: Fallbacks,
-    reference: Look,
-    until: Carry | None,
-) -> tuple[MadeWindow, torch.Tensor]:
-    """One window and its new frames, with as many attempts as there are fallbacks left."""
-    tried: list[str] = []  # attentions that gave a broken picture
-    while True:
-        began = time.perf_counter()
-        failure = ""
-        try:
-            rendered = (
-                family.render(window, carry)
-                if until is None
-                else cast(Retaker, family).render_until(window, carry, until)
-            )
-        except Exception as error:
-            if not family.is_out_of_memory(error):
-                raise
-            if fallbacks.memory_level == MEMORY_LEVELS:
-                raise _out_of_memory(window, str(error)) from error
-            failure = str(error)
-        if failure:
-            # Out of the except block, so that the error's frames and their tensors are gone before the next attempt.
-            fallbacks = replace(fallbacks, memory_level=fallbacks.memory_level + 1)
+class _Attempts:
+    """Makes single windows, with as many attempts as there are fallbacks left.
+
+    Args:
+        renderer, finish, reference: see :func:`run_windows`.
+    """
+
+    def __init__(self, renderer: Renderer, finish: Finish | None, reference: Look) -> None:
+        self._renderer = renderer
+        self._finish = finish
+        self._reference = reference
+
+    def make(
+        self,
+        window: Window,
+        carry: Carry,
+        last_frame: torch.Tensor | None,
+        fallbacks: Fallbacks,
+        until: Carry | None,
+    ) -> tuple[MadeWindow, torch.Tensor]:
+        """One window and its new frames."""
+        renderer = self._renderer
+        tried: list[str] = []  # attentions that gave a broken picture
+        while True:
+            began = time.perf_counter()
+            failure = ""
+            try:
+                rendered, after = self._render(window, carry, until)
+            except Exception as error:
+                if not renderer.is_out_of_memory(error):
+                    raise
+                if fallbacks.memory_level == MEMORY_LEVELS:
+                    raise _out_of_memory(window, str(error)) from error
+                failure = str(error)
+            if failure:
+                # Out of the except block, so that the error's frames and tensors are gone before the next attempt.
+                fallbacks = replace(fallbacks, memory_level=fallbacks.memory_level + 1)
+                logger.warning(
+                    "window %d: out of memory (%s); once more with smaller VAE tiles and more of the model offloaded",
+                    window.index + 1,
+                    failure.split("\n")[0][:200],
+                )
+                renderer.fall_back(fallbacks)
+                continue
+            fresh = rendered.frames[window.put_out]
+            stats = measure(fresh, self._reference, last_frame)
+            broken = what_is_broken(rendered.latents, rendered.frames, stats, self._reference)
+            if broken is None:
+                break
+            tried.append(renderer.attention)
+            if fallbacks.plain_attention:
+                raise _broken(window, broken, tried)
+            del rendered, fresh
             logger.warning(
-                "window %d: out of memory (%s); once more with smaller VAE tiles and more of the model offloaded",
+                "window %d: %s with the attention %s; once more with PyTorch's own",
                 window.index + 1,
-                failure.split("\n")[0][:200],
+                broken,
+                tried[-1],
             )
-            family.fall_back(fallbacks)
-            continue
+            fallbacks = replace(fallbacks, plain_attention=True)
+            renderer.fall_back(fallbacks)
+        if jumps(stats):
+            logger.warning(
+                "window %d: its first frame differs from the one before %.1f times as much as neighbouring frames do",
+                window.index + 1,
+                stats.seam_ratio,
+            )
+        last = (fresh[-1].float().clamp(0.0, 1.0) * 255.0 + 0.5).to(torch.uint8).cpu()
+        return MadeWindow(window, last, after, fallbacks, stats, time.perf_counter() - began), fresh
+
+    def _render(self, window: Window, carry: Carry, until: Carry | None) -> tuple[Rendered, Carry]:
+        """The window with its finished frames, and what the next one continues from."""
+        renderer = self._renderer
+        if until is None:
+            rendered = renderer.render(window, carry)
+        else:
+            rendered = cast(Retaker, renderer).render_until(window, carry, until)
         if rendered.frames.shape[0] != window.length:
             raise ValueError(
                 f"window {window.index + 1}: expected {window.length} frames, got {rendered.frames.shape[0]}"
             )
-        fresh = rendered.frames[window.put_out]
-        stats = measure(fresh, reference, last_frame)
-        broken = what_is_broken(rendered.latents, rendered.frames, stats, reference)
-        if broken is None:
-            break
-        tried.append(family.attention)
-        if fallbacks.plain_attention:
-            raise _broken(window, broken, tried)
-        del rendered, fresh
-        logger.warning(
-            "window %d: %s with the attention %s; once more with PyTorch's own",
-            window.index + 1,
-            broken,
-            tried[-1],
-        )
-        fallbacks = replace(fallbacks, plain_attention=True)
-        family.fall_back(fallbacks)
-    if jumps(stats):
-        logger.warning(
-            "window %d: its first frame differs from the one before %.1f times as much as neighbouring frames do",
-            window.index + 1,
-            stats.seam_ratio,
-        )
-    last = (fresh[-1].float().clamp(0.0, 1.0) * 255.0 + 0.5).to(torch.uint8).cpu()
-    return MadeWindow(window, last, rendered.carry, fallbacks, stats, time.perf_counter() - began), fresh
+        steps: Carry = {}
+        if self._finish is not None:
+            frames, steps = self._finish.apply(window, rendered.frames, carry)
+            rendered = replace(rendered, frames=frames)
+        return rendered, {**renderer.hand_on(window, carry, rendered), **steps}
 
 
 def _out_of_memory(window: Window, words: str) -> LongTalkError:

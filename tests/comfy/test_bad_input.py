@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from comfy_runs import make_family, sampler_settings
+from comfy_runs import make_renderer, sampler_settings
 from safetensors.torch import load_file, save_file
 
 from longtalk.base.errors import LongTalkError
@@ -210,9 +210,9 @@ def test_a_speaker_outside_the_cropped_picture_is_named(
     from longtalk.infinitetalk.model.speakers import Speech
 
     speech = Speech(speakers, tuple(torch.zeros(25, 12, 768) for _ in range(2)), ())
-    refused(lambda: make_family(parts, speech, portrait, width=48, height=48), "mask of speaker 2", "cropping")
+    refused(lambda: make_renderer(parts, speech, portrait, width=48, height=48), "mask of speaker 2", "cropping")
     speech = Speech(skipped, speech.features, ())
-    refused(lambda: make_family(parts, speech, portrait, width=48, height=48), "mask of speaker 4", "cropping")
+    refused(lambda: make_renderer(parts, speech, portrait, width=48, height=48), "mask of speaker 4", "cropping")
 
 
 def test_wrong_model_width_is_named(

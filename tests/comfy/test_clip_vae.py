@@ -25,7 +25,8 @@ def watched(parts: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> SimpleNa
     import comfy.model_management
     import comfy.sd
 
-    from longtalk.infinitetalk.host.vae import ClipVae
+    from longtalk.base.grid import WAN_GRID
+    from longtalk.infinitetalk.host.vae import VideoVae
 
     vae = copy.copy(parts.vae)
     vae.device, vae.output_device = ON_GPU, ON_CPU
@@ -46,7 +47,7 @@ def watched(parts: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> SimpleNa
         "get_free_memory",
         lambda device=None, *rest: free["bytes"] if device == ON_GPU else real(ON_CPU, *rest),
     )
-    return SimpleNamespace(vae=vae, clip=ClipVae(vae), asked=asked, free=free)
+    return SimpleNamespace(vae=vae, clip=VideoVae(vae, WAN_GRID), asked=asked, free=free)
 
 
 def need(watched: SimpleNamespace, latents: torch.Tensor) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import gguf_files
 import pytest
 import torch
-from comfy_runs import make_speech
+from comfy_runs import make_run, make_speech
 from safetensors.torch import load_file
 
 WIDTH, HEIGHT = 48, 32
@@ -22,39 +22,15 @@ def audio(make_audio: Callable[..., Any]) -> Any:
 
 
 def parts_of(parts: SimpleNamespace, image: torch.Tensor, audio: Any, **changes: Any) -> dict[str, str]:
-    """The digests of a small run; ``changes`` replace its inputs."""
-    import comfy.samplers
-
-    from longtalk.infinitetalk.host.identity import wan_parts
-    from longtalk.infinitetalk.host.noise import SeedNoise
+    """The digests of a small run; ``changes`` replace its inputs, see :func:`make_run`."""
     from longtalk.infinitetalk.host.wan.guider import make_guider
     from longtalk.infinitetalk.plan.windows import plan_windows
-    from longtalk.infinitetalk.run.video.formats import VideoFormat
-    from longtalk.infinitetalk.run.video.soundtrack import Soundtrack
 
-    model = changes.pop("model", parts.model)
-    positive = changes.pop("positive", parts.positive)
+    model, positive = changes.pop("model", parts.model), changes.pop("positive", parts.positive)
     guider = make_guider(model, positive, parts.negative, changes.pop("cfg", 1.0), changes.pop("audio_cfg", 1.0))
     speech = make_speech(parts, audio, **changes.pop("speech", {}))
-    mix = speech.speakers.arrangement.mix
-    values = {
-        "plan": plan_windows(15, 13, 5),
-        "size": (WIDTH, HEIGHT),
-        "video": VideoFormat(),
-        "guider": guider,
-        "model_patch": parts.patch,
-        "vae": parts.vae,
-        "image": image,
-        "speech": speech,
-        "sound": Soundtrack(mix.waveform.numpy(), mix.sample_rate),
-        "clip_vision": parts.vision,
-        "noise": SeedNoise(5),
-        "sampler": comfy.samplers.sampler_object("euler"),
-        "sigmas": comfy.samplers.KSampler(model, 2, model.load_device, "euler", "simple").sigmas,
-        "audio_scale": 1.0,
-        "attention": None,
-    }
-    return wan_parts(**{**values, **changes})
+    fields = {"guider": guider, "plan": plan_windows(15, 13, 5), "width": WIDTH, "height": HEIGHT, **changes}
+    return make_run(parts, speech, image, **fields).parts()
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +112,7 @@ CHANGES: dict[str, tuple[Callable[[SimpleNamespace, SimpleNamespace], dict[str, 
     "cfg": (lambda parts, tiny: {"cfg": 2.0}, {"guidance"}),
     "audio_cfg": (lambda parts, tiny: {"audio_cfg": 2.0}, {"guidance"}),
     "audio scale": (lambda parts, tiny: {"audio_scale": 0.9}, {"audio scale"}),
-    "size": (lambda parts, tiny: {"size": (64, 32)}, {"size"}),
+    "size": (lambda parts, tiny: {"width": 64, "height": 32}, {"size"}),
     "image": (lambda parts, tiny: {"image": torch.rand(1, 64, 96, 3)}, {"image"}),
     "prompt": (lambda parts, tiny: {"positive": [[parts.positive[0][0] * 1.001, {}]]}, {"positive"}),
     "clip vision": (lambda parts, tiny: {"clip_vision": None}, {"clip vision"}),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from comfy_runs import make_ltx_family, relative
+from comfy_runs import make_ltx_renderer, relative
 from ltx_chain import Settings, first_window, next_window
 
 DISTILLED = torch.tensor([1.0, 0.99375, 0.9875, 0.98125, 0.975, 0.909375, 0.725, 0.421875, 0.0])
@@ -35,17 +35,18 @@ def test_windows_equal_the_chain(
 ) -> None:
     audio = make_audio(80.5 / fps, rate=rate)
     settings = Settings(sigmas, fps=fps, cfg=cfg, overlap=3, sampler=sampler)
-    family, plan = make_ltx_family(
-        ltx, audio, portrait, window_s=33 / fps, overlap_s=17 / fps, fps=fps, cfg=cfg, sampler=sampler, sigmas=sigmas
-    )
+    lengths = {"window_s": 33 / fps, "overlap_s": 17 / fps, "fps": fps}
+    renderer, plan = make_ltx_renderer(ltx, audio, portrait, **lengths, cfg=cfg, sampler_name=sampler, sigmas=sigmas)
     assert [(window.length, window.pinned_latents) for window in plan.windows] == [(33, 1), (33, 3), (33, 3), (33, 3)]
+    carry: Any = {}
     theirs = first_window(ltx, settings, portrait, audio)
-    ours = family.render(plan.windows[0], {})
+    ours = renderer.render(plan.windows[0], {})
     assert relative(ours.latents, theirs.video) < 1e-4
     assert relative(ours.frames, theirs.frames) < 1e-4
     for window in plan.windows[1:3]:
         theirs = next_window(ltx, settings, ours.latents, audio, window.index)
-        ours = family.render(window, ours.carry)
+        carry = renderer.hand_on(plan.windows[window.index - 1], carry, ours)
+        ours = renderer.render(window, carry)
         assert relative(ours.latents[:, :, 3:], theirs.video[:, :, 3:]) < 1e-4
         assert relative(ours.latents, theirs.video) < 1e-4
 

@@ -22,15 +22,15 @@ def settings(ltx: SimpleNamespace, portrait: torch.Tensor, make_audio: Callable[
 @pytest.fixture
 def rendered(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The windows that were sampled, in order, counted from 1."""
-    from longtalk.infinitetalk.host.ltx.renderer import LtxFamily
+    from longtalk.infinitetalk.host.ltx.renderer import LtxRenderer
 
-    sample, found = LtxFamily.sample, []
+    sample, found = LtxRenderer.sample, []
 
     def noted(self: Any, window: Any, *args: Any) -> Any:
         found.append(window.index + 1)
         return sample(self, window, *args)
 
-    monkeypatch.setattr(LtxFamily, "sample", noted)
+    monkeypatch.setattr(LtxRenderer, "sample", noted)
     return found
 
 
@@ -94,11 +94,11 @@ def test_without_a_first_video_that_is_made_first(settings: dict[str, Any], rend
 def test_a_killed_retake_goes_on(
     settings: dict[str, Any], rendered: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from longtalk.infinitetalk.host.ltx.renderer import LtxFamily
+    from longtalk.infinitetalk.host.ltx.renderer import LtxRenderer
 
     whole, _ = run(settings, retake=STRETCH)
     run({**settings, "resume": "start over"})
-    sample, stopped = LtxFamily.sample, []
+    sample, stopped = LtxRenderer.sample, []
 
     def pull(self: Any, window: Any, *args: Any) -> Any:
         if window.index == 3 and not stopped:
@@ -106,7 +106,7 @@ def test_a_killed_retake_goes_on(
             raise RuntimeError("pulled the plug")
         return sample(self, window, *args)
 
-    monkeypatch.setattr(LtxFamily, "sample", pull)
+    monkeypatch.setattr(LtxRenderer, "sample", pull)
     with pytest.raises(RuntimeError, match="plug"):
         run(settings, retake=STRETCH)
     rendered.clear()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from comfy_runs import make_ltx_family, relative
+from comfy_runs import make_ltx_renderer, make_ltx_run, relative, renderer_of
 from ltx_chain import Settings, audio_latent, continued_latent, outputs, prepared
 
 MakeAudio = Callable[..., dict[str, Any]]
@@ -28,10 +28,14 @@ def inference() -> Any:
 
 
 def two_windows(ltx: SimpleNamespace, audio: Any, image: torch.Tensor, **changes: Any) -> tuple[Any, Any, Any]:
-    """The first two windows of a family, and its plan."""
-    family, plan = make_ltx_family(ltx, audio, image, sigmas=SIGMAS, **changes)
-    first = family.render(plan.windows[0], {})
-    return first, family.render(plan.windows[1], first.carry), plan
+    """The first two windows of a renderer, and its plan."""
+    return first_two(*make_ltx_renderer(ltx, audio, image, sigmas=SIGMAS, **changes))
+
+
+def first_two(renderer: Any, plan: Any) -> tuple[Any, Any, Any]:
+    first = renderer.render(plan.windows[0], {})
+    carry = renderer.hand_on(plan.windows[0], {}, first)
+    return first, renderer.render(plan.windows[1], carry), plan
 
 
 def chain(ltx: SimpleNamespace, settings: Settings, video: dict[str, Any], audio: Any, seed: int, frame: int) -> Any:
@@ -72,16 +76,17 @@ def test_a_stale_mask_holds_what_should_be_free(
 def test_nothing_a_window_leaves_behind_carries_a_mask(
     ltx: SimpleNamespace, portrait: torch.Tensor, audio: dict[str, Any]
 ) -> None:
-    """A family that did take the mask along would give another second window; ours renders it twice alike."""
-    family, plan = make_ltx_family(ltx, audio, portrait, sigmas=SIGMAS)
-    first = family.render(plan.windows[0], {})
-    assert set(first.carry) == {"overlap", "first_statistics"}
-    once = family.render(plan.windows[1], first.carry).latents
-    family.render(plan.windows[0], {})
-    again = family.render(plan.windows[1], first.carry).latents
+    """A renderer that did take the mask along would give another second window; ours renders it twice alike."""
+    renderer, plan = make_ltx_renderer(ltx, audio, portrait, sigmas=SIGMAS)
+    first = renderer.render(plan.windows[0], {})
+    carry = renderer.hand_on(plan.windows[0], {}, first)
+    assert set(carry) == {"overlap", "first_statistics"}
+    once = renderer.render(plan.windows[1], carry).latents
+    renderer.render(plan.windows[0], {})
+    again = renderer.render(plan.windows[1], carry).latents
     assert torch.equal(once, again)
-    fresh, _ = make_ltx_family(ltx, audio, portrait, sigmas=SIGMAS)
-    assert torch.equal(once, fresh.render(plan.windows[1], first.carry).latents)
+    fresh, _ = make_ltx_renderer(ltx, audio, portrait, sigmas=SIGMAS)
+    assert torch.equal(once, fresh.render(plan.windows[1], carry).latents)
 
 
 def test_guides_of_another_latent_do_not_travel(
@@ -104,9 +109,10 @@ def test_a_later_picture_prepared_differently_is_another_face(
     ltx: SimpleNamespace, portrait: torch.Tensor, audio: dict[str, Any]
 ) -> None:
     """Overlap 0: each window starts from the picture. Ours encodes it once; without the compression it is another."""
-    from longtalk.infinitetalk.host.ltx.renderer import LtxFamily, LtxOptions
+    from longtalk.infinitetalk.host.ltx.renderer import LtxRenderer
+    from longtalk.infinitetalk.host.ltx.run import LtxOptions
 
-    class Asymmetric(LtxFamily):
+    class Asymmetric(LtxRenderer):
         """Prepares the picture in the second window without compression, as a loop wired by hand easily does."""
 
         def sample(self, window: Any, carry: Any, end: Any = None) -> torch.Tensor:
@@ -116,7 +122,8 @@ def test_a_later_picture_prepared_differently_is_another_face(
             return super().sample(window, carry, end)
 
     ours = two_windows(ltx, audio, portrait, overlap_s=0.0)
-    theirs = two_windows(ltx, audio, portrait, overlap_s=0.0, kind=Asymmetric)
+    run = make_ltx_run(ltx, audio, portrait, sigmas=SIGMAS, overlap_s=0.0)
+    theirs = first_two(renderer_of(run, Asymmetric), run.plan)
     assert torch.equal(ours[0].latents, theirs[0].latents)
     assert torch.equal(ours[0].latents[:, :, 0], ours[1].latents[:, :, 0])
     first = (theirs[0].latents[:, :, 0], theirs[1].latents[:, :, 0])
@@ -128,7 +135,7 @@ def test_a_keyframe_is_cores_guide(ltx: SimpleNamespace, portrait: torch.Tensor,
     """The window with the keyframe equals core's chain with LTXVAddGuide and LTXVCropGuides."""
     from comfy_extras import nodes_lt
 
-    from longtalk.infinitetalk.host.ltx.renderer import Guide
+    from longtalk.infinitetalk.host.ltx.run import Guide
 
     picture = portrait.flip(1)
     plain = two_windows(ltx, audio, portrait)
@@ -151,7 +158,7 @@ def test_a_keyframe_is_cores_guide(ltx: SimpleNamespace, portrait: torch.Tensor,
 def test_adain_draws_colours_to_the_first_window(
     ltx: SimpleNamespace, portrait: torch.Tensor, audio: dict[str, Any]
 ) -> None:
-    from longtalk.infinitetalk.host.ltx.renderer import LtxOptions
+    from longtalk.infinitetalk.host.ltx.run import LtxOptions
     from longtalk.infinitetalk.model.adain import channel_statistics
 
     off = []
@@ -166,7 +173,7 @@ def test_adain_draws_colours_to_the_first_window(
 def test_crossfade_makes_the_late_latents_anew(
     ltx: SimpleNamespace, portrait: torch.Tensor, audio: dict[str, Any]
 ) -> None:
-    from longtalk.infinitetalk.host.ltx.renderer import LtxOptions
+    from longtalk.infinitetalk.host.ltx.run import LtxOptions
 
     first, second, plan = two_windows(ltx, audio, portrait, late=1, options=LtxOptions(image_strength=1.0, blend=True))
     assert plan.windows[1].taken_over == 8
@@ -179,7 +186,7 @@ def test_crossfade_makes_the_late_latents_anew(
 def test_strength_below_one_lets_the_picture_move(
     ltx: SimpleNamespace, portrait: torch.Tensor, audio: dict[str, Any]
 ) -> None:
-    from longtalk.infinitetalk.host.ltx.renderer import LtxOptions
+    from longtalk.infinitetalk.host.ltx.run import LtxOptions
 
     held, _, _ = two_windows(ltx, audio, portrait)
     loose, _, _ = two_windows(ltx, audio, portrait, options=LtxOptions(image_strength=0.5))

@@ -13,7 +13,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from comfy_runs import ltx_settings, make_ltx_family
+from comfy_runs import ltx_settings, make_ltx_renderer
 from ltx_chain import decoded
 
 MakeAudio = Callable[..., dict[str, Any]]
@@ -28,15 +28,15 @@ def run(settings: dict[str, Any]) -> tuple[Path, Any, str]:
     return Path(video.get_stream_source()), images, report
 
 
-def rendered(family: Any, plan: Any) -> tuple[torch.Tensor, list[Any]]:
+def rendered(renderer: Any, plan: Any) -> tuple[torch.Tensor, list[Any]]:
     """All frames that come out, and what each window rendered."""
     carry: Any = {}
     frames, windows = [], []
     for window in plan.windows:
-        made = family.render(window, carry)
+        made = renderer.render(window, carry)
         frames.append(made.frames[window.put_out])
         windows.append(made)
-        carry = made.carry
+        carry = renderer.hand_on(window, carry, made)
     return torch.cat(frames), windows
 
 
@@ -81,9 +81,9 @@ def test_late_latents_bring_the_whole_videos_decode(
     """The decoder looks ahead: a window's last frames are nearer to the whole video's decode from the next window."""
     audio, off = make_audio(4.5), {}
     for late in (0, 3):
-        family, plan = make_ltx_family(ltx, audio, portrait, window_s=81 / 25, overlap_s=41 / 25, late=late)
+        renderer, plan = make_ltx_renderer(ltx, audio, portrait, window_s=81 / 25, overlap_s=41 / 25, late=late)
         with torch.inference_mode():
-            frames, windows = rendered(family, plan)
+            frames, windows = rendered(renderer, plan)
             whole = decoded(ltx, joined(windows, plan))[: plan.frames]
         assert frames.shape == whole.shape
         seam = plan.windows[1].output[0]
@@ -103,7 +103,7 @@ def test_a_stopped_run_goes_on_to_the_same_frames(
     output_folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from longtalk.infinitetalk.host.ltx.renderer import LtxFamily
+    from longtalk.infinitetalk.host.ltx.renderer import LtxRenderer
 
     settings = small(ltx, portrait, make_audio(3.0), adain=0.3, overlap_mode="crossfade", return_images=True)
     _, whole, report = run({**settings, "finished_runs": "video only"})
@@ -111,7 +111,7 @@ def test_a_stopped_run_goes_on_to_the_same_frames(
     shutil.rmtree(output_folder / "longtalk")
 
     rendered_windows: list[int] = []
-    render = LtxFamily.render
+    render = LtxRenderer.render
 
     def stop_at_third(self: Any, window: Any, carry: Any) -> Any:
         if window.index == 2 and len(rendered_windows) == 2:
@@ -120,7 +120,7 @@ def test_a_stopped_run_goes_on_to_the_same_frames(
         rendered_windows.append(window.index)
         return render(self, window, carry)
 
-    monkeypatch.setattr(LtxFamily, "render", stop_at_third)
+    monkeypatch.setattr(LtxRenderer, "render", stop_at_third)
     with pytest.raises(RuntimeError, match="plug"):
         run(settings)
     _, images, report = run(settings)
@@ -161,9 +161,9 @@ def test_out_of_memory_costs_time_only(
 ) -> None:
     import comfy.model_management
 
-    from longtalk.infinitetalk.host.ltx.renderer import LtxFamily
+    from longtalk.infinitetalk.host.ltx.renderer import LtxRenderer
 
-    sample, failed = LtxFamily.sample, []
+    sample, failed = LtxRenderer.sample, []
 
     def short(self: Any, window: Any, *args: Any) -> Any:
         if window.index == 1 and not failed:
@@ -171,7 +171,7 @@ def test_out_of_memory_costs_time_only(
             raise comfy.model_management.OOM_EXCEPTION("out of memory, says the test")
         return sample(self, window, *args)
 
-    monkeypatch.setattr(LtxFamily, "sample", short)
+    monkeypatch.setattr(LtxRenderer, "sample", short)
     _, images, report = run(small(ltx, portrait, make_audio(2.0), return_images=True))
     assert failed == [1]
     assert "memory level 1" in report

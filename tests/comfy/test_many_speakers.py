@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from comfy_runs import make_family, relative, sampler_settings
+from comfy_runs import make_renderer, relative, sampler_settings
 from watched import forwards_of, frames_hash, sound_seconds
 
 
@@ -46,8 +46,8 @@ def make(nodes: ModuleType, tracks: list[Any], masks: list[Any], mode: str = "pa
 def latents_of(nodes: ModuleType, parts: SimpleNamespace, image: torch.Tensor, speakers: Any, **scales: float) -> Any:
     speech = nodes.LongTalkEncodeSpeech.execute(parts.audio_encoder, "official", True, speakers=speakers)[0]
     assert len(speech.features) == speakers.count
-    family, plan = make_family(parts, speech, image, window_frames=13, motion_frames=5, steps=1, **scales)
-    return family.sample(plan.windows[0], {})
+    renderer, plan = make_renderer(parts, speech, image, window_frames=13, motion_frames=5, steps=1, **scales)
+    return renderer.sample(plan.windows[0], {})
 
 
 @pytest.mark.parametrize(("count", "mode", "frames"), [(3, "add", 63), (4, "para", 23)])
@@ -202,8 +202,8 @@ def test_absent_audio_is_core_s_forward_of_zeros(
     speech = nodes.LongTalkEncodeSpeech.execute(
         parts.audio_encoder, "official", True, speakers=make(nodes, tracks[:2], MASKS[:2])
     )[0]
-    family, plan = make_family(parts, speech, portrait, steps=2, audio_cfg=0.0)
-    ours = family.sample(plan.windows[0], {})
+    renderer, plan = make_renderer(parts, speech, portrait, steps=2, audio_cfg=0.0)
+    ours = renderer.sample(plan.windows[0], {})
 
     silence = {"encoded_audio_all_layers": [torch.zeros(1, 100, 768)] * 13, "audio_samples": 32000}
     model, positive, negative, latent, _ = WanInfiniteTalkToVideo.execute(
@@ -224,5 +224,5 @@ def test_absent_audio_is_core_s_forward_of_zeros(
     ).result
     (theirs,) = core.common_ksampler(model, 5, 2, 1.0, "euler", "simple", positive, negative, latent)
     assert relative(ours[:, :, 1:], theirs["samples"][:, :, 1:]) < 1e-4
-    heard, _ = make_family(parts, speech, portrait, steps=2, audio_cfg=1.0)
+    heard, _ = make_renderer(parts, speech, portrait, steps=2, audio_cfg=1.0)
     assert relative(heard.sample(plan.windows[0], {})[:, :, 1:], theirs["samples"][:, :, 1:]) > 1e-3

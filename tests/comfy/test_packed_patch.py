@@ -10,7 +10,7 @@ from typing import Any
 import gguf_files
 import pytest
 import torch
-from comfy_runs import make_family, make_speech
+from comfy_runs import make_renderer, make_speech
 from safetensors.torch import load_file, save_file
 
 from longtalk.base.errors import LongTalkError
@@ -222,8 +222,8 @@ def test_it_drives_the_real_sampler_as_the_same_weights_unpacked(
     speech = make_speech(parts, make_audio(0.8))
 
     def latents(patch: Any) -> torch.Tensor:
-        family, plan = make_family(SimpleNamespace(**{**vars(parts), "patch": patch}), speech, portrait)
-        return family.sample(plan.windows[0], {})
+        renderer, plan = make_renderer(SimpleNamespace(**{**vars(parts), "patch": patch}), speech, portrait)
+        return renderer.sample(plan.windows[0], {})
 
     ours = latents(load(kind))
     assert torch.equal(ours, latents(unpacked(kind)))

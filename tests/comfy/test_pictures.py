@@ -184,7 +184,7 @@ def test_ltx_compresses_a_picture_before_it_is_scaled(
 def test_the_default_lets_an_ltx_picture_move(comfy: ModuleType) -> None:
     """0.7, as ComfyUI's template has it where motion is made."""
     import longtalk.nodes
-    from longtalk.infinitetalk.host.ltx.renderer import LtxOptions
+    from longtalk.infinitetalk.host.ltx.run import LtxOptions
 
     [strength] = [
         each for each in longtalk.nodes.LongTalkLTXSampler.define_schema().inputs if each.id == "image_strength"

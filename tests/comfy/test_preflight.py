@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from comfy_runs import make_ltx_family, sampler_settings
+from comfy_runs import make_ltx_renderer, sampler_settings
 
 from longtalk.base.errors import LongTalkError
 from longtalk.infinitetalk.plan import estimate
@@ -61,24 +61,23 @@ def machine(comfy: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Machine:
 @pytest.fixture
 def check(machine: Machine, wan_14b: SimpleNamespace, tmp_path: Path) -> Callable[..., estimate.Estimate]:
     """``preflight`` of 20 s at 832x480 with the 14B model on the chosen machine; changes by name."""
-    from longtalk.infinitetalk.host.preflight import preflight
+    from longtalk.infinitetalk.host.preflight import Demand, preflight
 
     def run(frames: int = TWENTY_SECONDS, window_frames: int = 81, **changes: Any) -> estimate.Estimate:
         settings: dict[str, Any] = {
             "plan": plan_windows(frames, window_frames),
-            "start": 0,
             "width": 832,
             "height": 480,
             "steps": 4,
             "forwards": 1,
             "model": wan_14b,
             "video": VideoFormat(),
-            "folder": tmp_path / "longtalk" / "run",
             "speakers": 1,
             "return_images": False,
-            "window_s": None,
         }
-        return preflight(**{**settings, **changes})
+        place: dict[str, Any] = {"start": 0, "folder": tmp_path / "longtalk" / "run", "window_s": None}
+        place |= {name: changes.pop(name) for name in place if name in changes}
+        return preflight(Demand(**{**settings, **changes}), **place)
 
     return run
 
@@ -158,10 +157,10 @@ def test_gpu_memory_of_packed_latents_is_what_comfyui_asks_for_as_its_minimum(
         asked.append((list(noise_shape), ask(model, noise_shape, conds)[1]))
         return asked[-1][1], asked[-1][1]
 
-    family, plan = make_ltx_family(ltx, make_audio(33 / 25), portrait)
+    renderer, plan = make_ltx_renderer(ltx, make_audio(33 / 25), portrait)
     monkeypatch.setattr(comfy.sampler_helpers, "estimate_memory", listen)
     with torch.inference_mode():
-        made = family.render(plan.windows[0], {})
+        made = renderer.render(plan.windows[0], {})
     (shape, least), *_ = asked
     numbers = made.latents.numel()
     assert shape == [1, 1, numbers + 128 * 33]  # the sound's: 8 channels of 16 bands, 25 a second

@@ -9,7 +9,7 @@ from typing import Any
 import av
 import pytest
 import torch
-from comfy_runs import make_family, make_speech, relative, sampler_settings
+from comfy_runs import make_renderer, make_speech, relative, sampler_settings
 from watched import forwards_of, sound_seconds
 
 SIZE = {"width": 96, "height": 64}
@@ -155,11 +155,11 @@ def test_batched_guidance_equals_one_by_one(
 ) -> None:
     """The result must not depend on whether the forwards fit into one batch."""
     speech = two_speaker_speech(nodes, parts, make_audio)
-    family, plan = make_family(parts, speech, portrait, cfg=3.0, audio_cfg=2.0)
-    together = family.sample(plan.windows[0], {})
+    renderer, plan = make_renderer(parts, speech, portrait, cfg=3.0, audio_cfg=2.0)
+    together = renderer.sample(plan.windows[0], {})
     monkeypatch.setattr(parts.model.model, "memory_required", lambda *args, **kwargs: 1e18)
-    family, plan = make_family(parts, speech, portrait, cfg=3.0, audio_cfg=2.0)
-    alone = family.sample(plan.windows[0], {})
+    renderer, plan = make_renderer(parts, speech, portrait, cfg=3.0, audio_cfg=2.0)
+    alone = renderer.sample(plan.windows[0], {})
     assert relative(together, alone) < 1e-5
 
 
@@ -172,8 +172,8 @@ def test_swapped_masks_change_the_picture(
     for masks in ((mask_1, mask_2), (mask_2, mask_1)):
         speakers = nodes.LongTalkSpeakers.execute(tracks[0], "para", masks[0], tracks[1], masks[1])[0]
         speech = nodes.LongTalkEncodeSpeech.execute(parts.audio_encoder, "official", True, speakers=speakers)[0]
-        family, plan = make_family(parts, speech, portrait)
-        latents.append(family.sample(plan.windows[0], {}))
+        renderer, plan = make_renderer(parts, speech, portrait)
+        latents.append(renderer.sample(plan.windows[0], {}))
     assert relative(latents[0][:, :, 1:], latents[1][:, :, 1:]) > 1e-4
 
 
@@ -192,10 +192,10 @@ def test_guidance_equals_the_formula_by_hand(
 
     def predict(positive: Any, hears: bool, **scales: float) -> torch.Tensor:
         swapped = SimpleNamespace(**{**vars(parts), "positive": positive})
-        family, plan = make_family(swapped, speech, portrait, sigmas=sigmas, **scales)
+        renderer, plan = make_renderer(swapped, speech, portrait, sigmas=sigmas, **scales)
         if not hears:
-            family._features = [torch.zeros_like(track) for track in family._features]
-        return family.sample(plan.windows[0], {})[:, :, 1:].double()
+            renderer._features = [torch.zeros_like(track) for track in renderer._features]
+        return renderer.sample(plan.windows[0], {})[:, :, 1:].double()
 
     told = predict(parts.positive, True)
     untold = predict(parts.negative, True)
@@ -225,12 +225,12 @@ def test_audio_scale_zero_costs_nothing(
     hook = parts.patch.model.register_forward_pre_hook(lambda *args: calls.append(1))
     hooks = [layer.register_forward_pre_hook(lambda *args: calls.append(1)) for layer in parts.patch.model.modules()]
     try:
-        family, plan = make_family(parts, speech, portrait, audio_scale=0.0, audio_cfg=3.0, cfg=2.0)
-        silent = family.sample(plan.windows[0], {})
+        renderer, plan = make_renderer(parts, speech, portrait, audio_scale=0.0, audio_cfg=3.0, cfg=2.0)
+        silent = renderer.sample(plan.windows[0], {})
         assert not calls
-        assert family._model.model_patches_models() == []
-        family, plan = make_family(parts, speech, portrait, audio_scale=1.0)
-        family.sample(plan.windows[0], {})
+        assert renderer._model.model_patches_models() == []
+        renderer, plan = make_renderer(parts, speech, portrait, audio_scale=1.0)
+        renderer.sample(plan.windows[0], {})
         assert calls
     finally:
         for entry in (hook, *hooks):
@@ -249,10 +249,10 @@ def test_audio_attention_follows_overrides(
 
     model = parts.model.clone()
     model.model_options["transformer_options"]["optimized_attention_override"] = override
-    family, plan = make_family(
+    renderer, plan = make_renderer(
         SimpleNamespace(**{**vars(parts), "model": model}), make_speech(parts, make_audio(0.5)), portrait, steps=2
     )
-    family.sample(plan.windows[0], {})
+    renderer.sample(plan.windows[0], {})
     assert seen.count(40) == 2 * len(parts.patch.model.blocks)  # the audio attention has 40 heads, the model 5
 
 
@@ -268,17 +268,17 @@ def test_model_is_left_as_it_was(
         )
 
     before = state()
-    family, plan = make_family(parts, make_speech(parts, make_audio(0.5)), portrait)
-    family.sample(plan.windows[0], {})
+    renderer, plan = make_renderer(parts, make_speech(parts, make_audio(0.5)), portrait)
+    renderer.sample(plan.windows[0], {})
     assert state() == before
 
 
 def test_pinned_latents_come_back_unchanged(
     parts: SimpleNamespace, make_audio: Callable[..., Any], portrait: torch.Tensor
 ) -> None:
-    family, plan = make_family(parts, make_speech(parts, make_audio(1.2)), portrait, sampler="dpmpp_sde")
-    rendered = family.render(plan.windows[0], {})
-    out = family.sample(plan.windows[1], rendered.carry)
+    renderer, plan = make_renderer(parts, make_speech(parts, make_audio(1.2)), portrait, sampler_name="dpmpp_sde")
+    rendered = renderer.render(plan.windows[0], {})
+    out = renderer.sample(plan.windows[1], renderer.hand_on(plan.windows[0], {}, rendered))
     pinned = parts.vae.encode(rendered.frames[-plan.motion_frames :])
     assert pinned.shape[2] == plan.windows[1].pinned_latents == 3
     torch.testing.assert_close(out[:, :, :3], pinned)
@@ -289,7 +289,7 @@ def test_interrupt_stops_within_one_step(
 ) -> None:
     import comfy.model_management
 
-    family, plan = make_family(parts, make_speech(parts, make_audio(0.5)), portrait, steps=6)
+    renderer, plan = make_renderer(parts, make_speech(parts, make_audio(0.5)), portrait, steps=6)
 
     def interrupt_in_third(count: int) -> None:
         if count == 3:
@@ -300,7 +300,7 @@ def test_interrupt_stops_within_one_step(
             forwards_of(parts, interrupt_in_third) as steps,
             pytest.raises(comfy.model_management.InterruptProcessingException),
         ):
-            family.sample(plan.windows[0], {})
+            renderer.sample(plan.windows[0], {})
     finally:
         comfy.model_management.interrupt_current_processing(False)
     assert len(steps) == 3
@@ -318,10 +318,10 @@ def test_preview_shows_a_frame_that_moves(
             shown.append(x0.clone())
 
     monkeypatch.setattr(latent_preview, "get_previewer", lambda *args: Previewer())
-    family, plan = make_family(parts, make_speech(parts, make_audio(1.2)), portrait, steps=2)
-    carry = family.render(plan.windows[0], {}).carry
+    renderer, plan = make_renderer(parts, make_speech(parts, make_audio(1.2)), portrait, steps=2)
+    carry = renderer.hand_on(plan.windows[0], {}, renderer.render(plan.windows[0], {}))
     shown.clear()
-    out = family.sample(plan.windows[1], carry)
+    out = renderer.sample(plan.windows[1], carry)
     last = parts.model.model.process_latent_out(shown[-1])
     assert last.shape[2] == 1
     distances = [relative(last, out[:, :, frame : frame + 1]) for frame in range(out.shape[2])]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from comfy_runs import make_family, make_speech, relative, sampler_settings
+from comfy_runs import make_renderer, make_speech, relative, sampler_settings
 from tiny_text import tiny_umt5
 from watched import calls_of, forwards_of, frames_hash
 
@@ -290,20 +290,18 @@ def test_the_prompt_changes_where_its_window_begins(run: Run, encode: Encode, ca
 def test_each_window_samples_with_its_prompt_and_the_reference(
     parts: SimpleNamespace, portrait: torch.Tensor, make_audio: Callable[..., Any], encode: Encode, loud: Any
 ) -> None:
-    """Latents of a window with a schedule equal those of a family whose guider has that prompt, guidance included."""
-    from longtalk.infinitetalk.host.prompts import window_prompts
+    """Latents of a window with a schedule equal those of a renderer whose guider has that prompt, guidance included."""
     from longtalk.infinitetalk.host.wan.guider import make_guider
-    from longtalk.infinitetalk.plan.schedule import windows_of
 
     speech = make_speech(parts, make_audio(1.3))
     settings = {"width": 48, "height": 32, "steps": 1}
-    direct, plan = make_family(
+    direct, plan = make_renderer(
         parts, speech, portrait, guider=make_guider(parts.model, loud, parts.negative, 3.0, 2.0), **settings
     )
-    prompts = window_prompts(encode(f"0: {CALM}\n0.9: {LOUD}"), *windows_of(plan))
     guider = make_guider(parts.model, parts.positive, parts.negative, 3.0, 2.0)
     before = {name: [dict(entry) for entry in entries] for name, entries in guider.original_conds.items()}
-    scheduled, _ = make_family(parts, speech, portrait, guider=guider, prompts=prompts, **settings)
+    schedule = encode(f"0: {CALM}\n0.9: {LOUD}")
+    scheduled, _ = make_renderer(parts, speech, portrait, guider=guider, schedule=schedule, **settings)
     assert len(plan.windows) == 2
     carry = {"motion": torch.randn((1, 16, 3, 4, 6), generator=torch.Generator().manual_seed(2))}
     first, later = plan.windows

@@ -298,14 +298,14 @@ def test_windows_that_are_not_pinned_are_noticed(
     make: Callable[..., talking.Talk], face: faces.Faces, clips: list[torch.Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In short windows, so that there are many."""
-    from longtalk.infinitetalk.host.wan.renderer import WanFamily
+    from longtalk.infinitetalk.host.wan.renderer import WanRenderer
 
     sound = seconds(clips[2], 3, 11)
     pinned = make(talking.portrait(face), [sound], window_frames=33)
     assert len(pinned.starts) >= 7
     assert look.seam_ratio(pinned.frames, pinned.starts) <= MOST_SEAM
-    whole = WanFamily.sample
-    monkeypatch.setattr(WanFamily, "sample", lambda family, window, carry: whole(family, window, {}))
+    whole = WanRenderer.sample
+    monkeypatch.setattr(WanRenderer, "sample", lambda renderer, window, carry: whole(renderer, window, {}))
     free = make(talking.portrait(face), [sound], window_frames=33)
     assert look.seam_ratio(free.frames, free.starts) > MOST_SEAM
 

@@ -1,4 +1,4 @@
-"""Building one WAN family the way the sampler node does, for tests that look at latents."""
+"""Runs and renderers made the way the sampler nodes make them, for tests that look at latents."""
 
 from __future__ import annotations
 
@@ -50,62 +50,62 @@ def make_speech(
     return encode_speech(parts.audio_encoder, speakers, features, normalize)
 
 
-def make_family(
-    parts: SimpleNamespace,
-    speech: Any,
-    image: torch.Tensor,
-    *,
-    window_frames: int = 21,
-    motion_frames: int = 9,
-    width: int = 96,
-    height: int = 64,
-    seed: int = 5,
-    noise: Any = None,
-    steps: int = 2,
-    cfg: float = 1.0,
-    audio_cfg: float = 1.0,
-    sampler: str = "euler",
-    audio_scale: float = 1.0,
-    guider: Any = None,
-    sigmas: torch.Tensor | None = None,
-    prompts: Any = None,
-) -> tuple[Any, Any]:
-    """``(family, plan)``"""
+def make_run(parts: SimpleNamespace, speech: Any, image: torch.Tensor, **changes: Any) -> Any:
+    """A checked WanRun as the sampler node makes it: 96x64, windows of 21 frames, 2 steps.
+
+    Args:
+        changes: fields of WanRun; and ``window_frames``, ``motion_frames``, ``seed``, ``steps``, ``sampler_name``,
+            ``cfg`` and ``audio_cfg``, as the node's widgets have them.
+    """
     import comfy.samplers
 
-    from longtalk.infinitetalk.host.events import RunEvents
-    from longtalk.infinitetalk.host.noise import SeedNoise, WindowNoise, base_seed
+    from longtalk.infinitetalk.host.noise import SeedNoise
     from longtalk.infinitetalk.host.wan.guider import make_guider
-    from longtalk.infinitetalk.host.wan.renderer import WanFamily
+    from longtalk.infinitetalk.host.wan.run import WanRun
     from longtalk.infinitetalk.plan.windows import plan_windows
-    from longtalk.infinitetalk.run.progress import RunProgress
-    from longtalk.infinitetalk.run.seeds import window_seeds
 
-    plan = plan_windows(speech.speakers.frames, window_frames, motion_frames)
-    model = guider.model_patcher if guider is not None else parts.model
-    if sigmas is None:
-        sigmas = comfy.samplers.KSampler(model, steps, model.load_device, sampler, "simple").sigmas
-    noise = noise or SeedNoise(seed)
-    family = WanFamily(
-        plan=plan,
-        guider=guider or make_guider(parts.model, parts.positive, parts.negative, cfg, audio_cfg),
-        model_patch=parts.patch,
-        vae=parts.vae,
-        image=image,
-        clip_vision=parts.vision,
-        features=speech.features,
-        masks=speech.speakers.masks,
-        names=speech.speakers.names,
-        width=width,
-        height=height,
-        noise=WindowNoise(noise, window_seeds(base_seed(noise), len(plan.windows))),
-        sampler=comfy.samplers.sampler_object(sampler),
-        sigmas=sigmas,
-        audio_scale=audio_scale,
-        events=RunEvents(model, RunProgress(plan, sigmas.numel() - 1)),
-        prompts=prompts,
-    )
-    return family, plan
+    widgets = {"window_frames": 21, "motion_frames": 9, "seed": 5, "steps": 2, "sampler_name": "euler"}
+    widgets |= {"cfg": 1.0, "audio_cfg": 1.0}
+    widgets |= {name: changes.pop(name) for name in list(changes) if name in widgets}
+    if changes.get("guider") is None:
+        scales = widgets["cfg"], widgets["audio_cfg"]
+        changes["guider"] = make_guider(parts.model, parts.positive, parts.negative, *scales)
+    model = changes["guider"].model_patcher
+    if changes.get("sigmas") is None:
+        sampler, steps = widgets["sampler_name"], widgets["steps"]
+        changes["sigmas"] = comfy.samplers.KSampler(model, steps, model.load_device, sampler, "simple").sigmas
+    fields = {
+        "plan": plan_windows(speech.speakers.frames, widgets["window_frames"], widgets["motion_frames"]),
+        "model_patch": parts.patch,
+        "vae": parts.vae,
+        "image": image,
+        "clip_vision": parts.vision,
+        "speech": lambda: speech,
+        "width": 96,
+        "height": 64,
+        "noise": SeedNoise(widgets["seed"]),
+        "sampler": comfy.samplers.sampler_object(widgets["sampler_name"]),
+        "attention": None,
+        **changes,
+    }
+    return WanRun(**fields).checked()
+
+
+def renderer_of(run: Any, kind: Any = None) -> Any:
+    """What renders the windows of a checked run, outside a session; ``kind`` is a class in the place of its own."""
+    from longtalk.infinitetalk.host.events import RunEvents
+    from longtalk.infinitetalk.host.noise import WindowNoise
+    from longtalk.infinitetalk.run.progress import RunProgress
+
+    events = RunEvents(run.model, RunProgress(run.plan, run.denoising_steps))
+    noise = WindowNoise(run.noise, run.seeds)
+    return run.renderer(noise, events) if kind is None else kind(run, noise, events)
+
+
+def make_renderer(parts: SimpleNamespace, speech: Any, image: torch.Tensor, **changes: Any) -> tuple[Any, Any]:
+    """``(renderer, plan)`` of :func:`make_run`."""
+    run = make_run(parts, speech, image, **changes)
+    return renderer_of(run), run.plan
 
 
 def relative(ours: torch.Tensor, theirs: torch.Tensor) -> float:
@@ -143,56 +143,50 @@ def ltx_settings(ltx: SimpleNamespace, image: Any, **changes: Any) -> dict[str, 
     }
 
 
-def make_ltx_family(
-    ltx: SimpleNamespace,
-    audio: Any,
-    image: torch.Tensor,
-    *,
-    window_s: float = 33 / 25,
-    overlap_s: float = 17 / 25,
-    fps: int = 25,
-    late: int = 0,
-    width: int = 96,
-    height: int = 64,
-    seed: int = 3,
-    cfg: float = 1.0,
-    sampler: str = "euler",
-    sigmas: torch.Tensor | None = None,
-    options: Any = None,
-    guides: Any = (),
-    kind: Any = None,
-) -> tuple[Any, Any]:
-    """``(family, plan)``; ``kind`` is a class in the place of LtxFamily."""
+def make_ltx_run(ltx: SimpleNamespace, audio: Any, image: torch.Tensor, **changes: Any) -> Any:
+    """A checked LtxRun as the sampler node makes it: 96x64, windows of 33 frames, overlap of 3 latents, 2 steps.
+
+    Args:
+        changes: fields of LtxRun; and ``window_s``, ``overlap_s``, ``fps``, ``seed``, ``cfg``, ``sampler_name``, as
+            the node's widgets have them, and ``late``, see :func:`plan_ltx`.
+    """
     import comfy.samplers
 
     from longtalk.audio.tracks import track_from_audio
-    from longtalk.infinitetalk.host.events import RunEvents
     from longtalk.infinitetalk.host.ltx.guider import make_ltx_guider
-    from longtalk.infinitetalk.host.ltx.renderer import LtxFamily, LtxOptions
-    from longtalk.infinitetalk.host.ltx.run import frames_of
-    from longtalk.infinitetalk.host.noise import SeedNoise, WindowNoise
+    from longtalk.infinitetalk.host.ltx.run import LtxOptions, LtxRun, frames_of
+    from longtalk.infinitetalk.host.noise import SeedNoise
     from longtalk.infinitetalk.plan.ltx_windows import geometry, plan_ltx
-    from longtalk.infinitetalk.run.progress import RunProgress
-    from longtalk.infinitetalk.run.seeds import window_seeds
 
+    widgets = {"window_s": 33 / 25, "overlap_s": 17 / 25, "fps": 25, "late": 0, "seed": 3, "cfg": 1.0}
+    widgets |= {"sampler_name": "euler"}
+    widgets |= {name: changes.pop(name) for name in list(changes) if name in widgets}
+    sampler, fps = widgets["sampler_name"], widgets["fps"]
+    if changes.get("sigmas") is None:
+        changes["sigmas"] = comfy.samplers.KSampler(
+            ltx.model, 2, ltx.model.load_device, sampler, "linear_quadratic"
+        ).sigmas
     track = track_from_audio(audio)
-    plan = plan_ltx(frames_of(track, fps), geometry(window_s, overlap_s, fps), late)
-    if sigmas is None:
-        sigmas = comfy.samplers.KSampler(ltx.model, 2, ltx.model.load_device, sampler, "linear_quadratic").sigmas
-    family = (kind or LtxFamily)(
-        plan=plan,
-        guider=make_ltx_guider(ltx.model, ltx.positive, ltx.negative, cfg),
-        vae=ltx.vae,
-        audio_vae=ltx.audio_vae,
-        image=image,
-        track=track,
-        guides=guides,
-        width=width,
-        height=height,
-        noise=WindowNoise(SeedNoise(seed), window_seeds(seed, len(plan.windows))),
-        sampler=comfy.samplers.sampler_object(sampler),
-        sigmas=sigmas,
-        events=RunEvents(ltx.model, RunProgress(plan, sigmas.numel() - 1)),
-        options=options or LtxOptions(image_strength=1.0),
-    )
-    return family, plan
+    shape = geometry(widgets["window_s"], widgets["overlap_s"], fps)
+    fields = {
+        "plan": plan_ltx(frames_of(track, fps), shape, widgets["late"]),
+        "guider": make_ltx_guider(ltx.model, ltx.positive, ltx.negative, widgets["cfg"]),
+        "vae": ltx.vae,
+        "audio_vae": ltx.audio_vae,
+        "image": image,
+        "track": track,
+        "width": 96,
+        "height": 64,
+        "noise": SeedNoise(widgets["seed"]),
+        "sampler": comfy.samplers.sampler_object(sampler),
+        "options": LtxOptions(image_strength=1.0),
+        "attention": None,
+        **changes,
+    }
+    return LtxRun(**fields).checked()
+
+
+def make_ltx_renderer(ltx: SimpleNamespace, audio: Any, image: torch.Tensor, **changes: Any) -> tuple[Any, Any]:
+    """``(renderer, plan)`` of :func:`make_ltx_run`."""
+    run = make_ltx_run(ltx, audio, image, **changes)
+    return renderer_of(run), run.plan

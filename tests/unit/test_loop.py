@@ -43,8 +43,10 @@ class Numbered:
         numbers = torch.arange(window.start, window.start + window.length).float() / 1000
         frames = torch.full((window.length, 2, 2, 3), 0.5)
         frames[..., 0] = numbers[:, None, None]
-        after = torch.tensor([window.start + window.length - 1])
-        return Rendered(torch.zeros(1, 16, window.latents, 1, 1), frames, {"after": after})
+        return Rendered(torch.zeros(1, 16, window.latents, 1, 1), frames)
+
+    def hand_on(self, window: Window, carry: Mapping[str, torch.Tensor], rendered: Rendered) -> dict[str, torch.Tensor]:
+        return {"after": torch.tensor([window.start + window.length - 1])}
 
     def fall_back(self, fallbacks: Fallbacks) -> None:
         self.fallbacks.append(fallbacks)
@@ -155,7 +157,7 @@ def test_a_family_that_returns_too_little_is_a_bug() -> None:
     class Short(Numbered):
         def render(self, window: Window, carry: Mapping[str, torch.Tensor]) -> Rendered:
             whole = super().render(window, carry)
-            return Rendered(whole.latents, whole.frames[:-1], whole.carry)
+            return Rendered(whole.latents, whole.frames[:-1])
 
     with pytest.raises(ValueError, match="expected 21 frames, got 20"):
         run_windows(plan, Short(plan), lambda made, frames: None, GREY)

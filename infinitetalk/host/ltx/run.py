@@ -1,109 +1,177 @@
-"""LTX-2.3 with given sound, from inputs to a finished video file: check, plan, and hand over to the session."""
+"""LTX-2.3 with given sound: what one video is made from."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar
 
 import torch
 
-from ....audio.reading.resample import resampling_note
+from ....audio.reading.resample import naming, resampler, resampling_note
 from ....audio.reading.track import Track
 from ....base.errors import LongTalkError
-from ....base.grid import LTX_GRID
-from ....base.pictures import fit_image
+from ....base.grid import LTX_GRID, LatentGrid
 from ....base.segment import Segment
 from ....base.values import check_flag, check_number
 from ....base.words import count
-from ...attention.measured import Precision
-from ...plan.estimate import Estimate
 from ...plan.keyframes import parse_keyframes
 from ...plan.windows import Plan, frames_for_samples
 from ...run.loop import Carry
-from ...run.video.soundtrack import Soundtrack
-from ..checks import check_image, check_noise, check_sampler, check_sigmas, snapped_size
 from ..events import RunEvents
-from ..identity import ltx_parts
+from ..guiders import text_forwards
+from ..identity import vae_weights_of
 from ..noise import WindowNoise
-from ..preflight import preflight
-from ..prompts import WindowPrompts, check_schedule
-from ..run import RunInputs, check_run, prompts_of, sound_of
-from ..session import Result, make
-from ..wan.guider import forwards_of
+from ..run import Run
 from .checks import check_audio_vae, check_keyframes, check_ltx_guider, check_ltx_text, check_ltx_vae
-from .renderer import Guide, LtxFamily, LtxOptions, fits_ltx
+from .renderer import LtxRenderer, fits_ltx
 from .sound import sound_rate_of
 
-_SIZES = "832x448, 448x832, 1280x704 or 704x1280"
 
+@dataclass(frozen=True)
+class LtxOptions:
+    """What may differ from the plain loop.
 
-@dataclass(frozen=True, kw_only=True)
-class LtxInputs(RunInputs):
-    """Everything a run needs; see :class:`~.renderer.LtxFamily`.
-
-    ``track`` is what the model hears; ``plan`` must be made for its length. ``reanchor_s`` brings the reference back as
-    a guide every so many seconds, 0 never, with ``reanchor_strength``. ``attention`` is the class of attention kernels,
-    None for ComfyUI's own choice.
+    Attributes:
+        image_strength: how firmly the reference holds the first latent, 0 to 1. 0.7 is what ComfyUI's template and
+            Lightricks use where motion is made; at 1 the picture tends to stand still (LTX-2 issue 117).
+        compression: quality (CRF) of the one video frame that the reference goes through: LTX freezes on too clean a
+            picture. 0 leaves it as it is.
+        blend: whether the late latents of the overlap are made anew and cross-faded, not only pinned.
+        adain: how far each window's colours are drawn towards the first one's, 0 to 1.
     """
 
-    vae: Any
+    image_strength: float = 0.7
+    compression: int = 18
+    blend: bool = False
+    adain: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Guide:
+    """A picture that the video shall come to.
+
+    Attributes:
+        frame: of the video.
+        image: ``[1, H, W, 3]``.
+        strength: 1 holds it; as in LTXVAddGuide.
+    """
+
+    frame: int
+    image: torch.Tensor
+    strength: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LtxRun(Run):
+    """One run of LTX-2.3 with given sound.
+
+    Attributes:
+        audio_vae: LTX's audio VAE.
+        track: what the model hears; ``plan`` must be made for its length.
+        guides: pictures at frames of the video.
+        reanchor_s: the reference comes back as a guide every so many seconds; 0 never.
+        reanchor_strength: of these guides.
+        options: what may differ from the plain loop.
+    """
+
     audio_vae: Any
-    image: Any
     track: Track
-    width: int = 832
-    height: int = 448
     guides: Sequence[Guide] = ()
     reanchor_s: float = 0.0
     reanchor_strength: float = 1.0
     options: LtxOptions = field(default_factory=LtxOptions)
-    attention: Precision | None = Precision.EXACT
+
+    grid: ClassVar[LatentGrid] = LTX_GRID
+    sizes: ClassVar[str] = "832x448, 448x832, 1280x704 or 704x1280"
+    window_setting: ClassVar[str] = "window_seconds"
+
+    def check_models(self) -> None:
+        check_ltx_guider(self.guider)
+        check_ltx_vae(self.vae)
+        check_audio_vae(self.audio_vae)
+
+    def check_settings(self) -> None:
+        options = self.options
+        for name, value in (
+            ("image_strength", options.image_strength),
+            ("adain", options.adain),
+            ("keyframe_strength", self.reanchor_strength),
+        ):
+            check_number(value, name, 0.0, 1.0)
+        check_number(options.compression, "img_compression", 0, 100)
+        check_flag(options.blend, "overlap_mode")
+        check_number(self.reanchor_s, "reanchor_seconds", 0.0, 86400.0)
+
+    def check_prompt(self, conditioning: Any, name: str) -> None:
+        check_ltx_text(conditioning, name, self.model)
+
+    @property
+    def spoken(self) -> Track:
+        return self.track
+
+    @property
+    def speakers(self) -> int:
+        return 0
+
+    @property
+    def forwards(self) -> int:
+        return text_forwards(self.guider)
 
     @property
     def quiet(self) -> tuple[Segment, ...]:
         """Where the model hears silence."""
         return self.timing.quiet_all if self.timing is not None else ()
 
+    @cached_property
+    def all_guides(self) -> list[Guide]:
+        """The user's pictures, and the reference wherever it is due again."""
+        plan, found = self.plan, list(self.guides)
+        every = max(1, round(self.reanchor_s * plan.fps))
+        if self.reanchor_s:
+            found += [
+                Guide(frame, self.image, self.reanchor_strength)
+                for frame in range(every, plan.frames - plan.held_frames, every)
+            ]
+        return sorted(found, key=lambda guide: guide.frame)
 
-def _checked(inputs: LtxInputs) -> LtxInputs:
-    """Refuse what is wrong before anything is loaded or encoded; the sigmas come back in float32.
+    def heard_notes(self) -> list[str]:
+        note = resampling_note(self.track.name, self.track.sample_rate, sound_rate_of(self.audio_vae))
+        return [note] if note else []
 
-    Raises:
-        LongTalkError
-    """
-    check_ltx_guider(inputs.guider)
-    check_ltx_vae(inputs.vae)
-    check_audio_vae(inputs.audio_vae)
-    check_noise(inputs.noise)
-    check_sampler(inputs.sampler)
-    options = inputs.options
-    for name, value in (
-        ("image_strength", options.image_strength),
-        ("adain", options.adain),
-        ("keyframe_strength", inputs.reanchor_strength),
-    ):
-        check_number(value, name, 0.0, 1.0)
-    check_number(options.compression, "img_compression", 0, 100)
-    check_flag(options.blend, "overlap_mode")
-    check_number(inputs.reanchor_s, "reanchor_seconds", 0.0, 86400.0)
-    check_schedule(inputs.schedule, partial(check_ltx_text, model=inputs.guider.model_patcher))
-    check_run(inputs)
-    image = check_image(inputs.image)
-    return replace(inputs, image=image, sigmas=check_sigmas(inputs.sigmas), guides=_all_guides(inputs, image))
+    def own_values(self) -> dict[str, Any]:
+        track = self.track
+        resampled_by = naming([resampler(track.sample_rate, sound_rate_of(self.audio_vae))])
+        return {
+            "audio vae": vae_weights_of(self.audio_vae),
+            "speech": [track.waveform, track.sample_rate, *self.quiet, *resampled_by],
+            "guides": self.all_guides,
+            "options": self.options,
+        }
 
-
-def _all_guides(inputs: LtxInputs, image: torch.Tensor) -> list[Guide]:
-    """The user's pictures, and the reference wherever it is due again."""
-    plan, found = inputs.plan, list(inputs.guides)
-    every = max(1, round(inputs.reanchor_s * plan.fps))
-    if inputs.reanchor_s:
-        found += [
-            Guide(frame, image, inputs.reanchor_strength)
-            for frame in range(every, plan.frames - plan.held_frames, every)
+    def settings(self) -> str:
+        plan, options = self.plan, self.options
+        parts = [
+            f"windows of {plan.window_frames / plan.fps:.2f} s, overlap {plan.motion_frames / plan.fps:.2f} s",
+            "cross-faded" if options.blend else "trimmed",
         ]
-    return sorted(found, key=lambda guide: guide.frame)
+        if options.adain:
+            parts.append(f"AdaIN {options.adain:g}")
+        if self.all_guides:
+            parts.append(count(len(self.all_guides), "keyframe"))
+        return ", ".join(parts)
+
+    def fits(self, carry: Carry) -> bool:
+        return fits_ltx(carry, self.plan, *self.size)
+
+    def renderer(self, noise: WindowNoise, events: RunEvents) -> LtxRenderer:
+        return LtxRenderer(self, noise, events)
+
+
+def frames_of(track: Track, fps: int) -> int:
+    """Frames of the video that goes with a sound."""
+    return frames_for_samples(track.samples, track.sample_rate, fps)
 
 
 def guides_from(images: Any, text: str, strength: float, plan: Plan) -> list[Guide]:
@@ -153,128 +221,3 @@ def guides_from(images: Any, text: str, strength: float, plan: Plan) -> list[Gui
         used = strength if keyframe.strength is None else keyframe.strength
         found.append(Guide(frame, pictures[keyframe.image : keyframe.image + 1, ..., :3].float(), used))
     return found
-
-
-@dataclass(frozen=True)
-class LtxJob:
-    """One run of LTX, see :class:`~..run.Job`.
-
-    Args:
-        inputs: checked.
-        size: multiples of 32.
-        sound: what the video plays.
-        prompts: of each window, where there is a schedule.
-    """
-
-    inputs: LtxInputs
-    size: tuple[int, int]
-    sound: Soundtrack
-    prompts: WindowPrompts | None
-
-    def picture(self) -> torch.Tensor:
-        return fit_image(self.inputs.image, *self.size)
-
-    def parts(self) -> dict[str, str]:
-        inputs = self.inputs
-        return ltx_parts(
-            plan=inputs.plan,
-            size=self.size,
-            video=inputs.video,
-            guider=inputs.guider,
-            vae=inputs.vae,
-            audio_vae=inputs.audio_vae,
-            image=inputs.image,
-            track=inputs.track,
-            quiet=inputs.quiet,
-            guides=inputs.guides,
-            options=inputs.options,
-            sound=self.sound,
-            noise=inputs.noise,
-            sampler=inputs.sampler,
-            sigmas=inputs.sigmas,
-            attention=inputs.attention,
-            prompts=self.prompts,
-        )
-
-    def fits(self, carry: Carry) -> bool:
-        return fits_ltx(carry, self.inputs.plan, *self.size)
-
-    def preflight(self, start: int, folder: Path, window_s: float | None) -> Estimate:
-        inputs = self.inputs
-        width, height = self.size
-        return preflight(
-            plan=inputs.plan,
-            start=start,
-            width=width,
-            height=height,
-            steps=inputs.steps,
-            forwards=forwards_of(inputs.guider),
-            model=inputs.guider.model_patcher,
-            vae=inputs.vae,
-            video=inputs.video,
-            folder=folder,
-            speakers=0,
-            return_images=inputs.return_images,
-            window_s=window_s,
-            grid=LTX_GRID,
-            window_setting="window_seconds",
-        )
-
-    def advice(self) -> list[str]:
-        return []
-
-    def settings(self) -> str:
-        inputs = self.inputs
-        plan, options = inputs.plan, inputs.options
-        parts = [
-            f"windows of {plan.window_frames / plan.fps:.2f} s, overlap {plan.motion_frames / plan.fps:.2f} s",
-            "cross-faded" if options.blend else "trimmed",
-        ]
-        if options.adain:
-            parts.append(f"AdaIN {options.adain:g}")
-        if inputs.guides:
-            parts.append(count(len(inputs.guides), "keyframe"))
-        return ", ".join(parts)
-
-    def family(self, noise: WindowNoise, events: RunEvents) -> LtxFamily:
-        inputs = self.inputs
-        width, height = self.size
-        return LtxFamily(
-            plan=inputs.plan,
-            guider=inputs.guider,
-            vae=inputs.vae,
-            audio_vae=inputs.audio_vae,
-            image=inputs.image,
-            track=inputs.track,
-            quiet=inputs.quiet,
-            guides=inputs.guides,
-            width=width,
-            height=height,
-            noise=noise,
-            sampler=inputs.sampler,
-            sigmas=inputs.sigmas,
-            events=events,
-            options=inputs.options,
-            attention=inputs.attention,
-            prompts=self.prompts,
-        )
-
-
-def frames_of(track: Track, fps: int) -> int:
-    """Frames of the video that goes with a sound."""
-    return frames_for_samples(track.samples, track.sample_rate, fps)
-
-
-def ltx_talk(inputs: LtxInputs) -> Result:
-    """Make the video, or go on with the one an earlier run of the same inputs began.
-
-    Raises:
-        LongTalkError: an input cannot work; raised before a model is loaded. Also what stops a run on its way (memory,
-            disk, a broken picture); the windows finished by then are kept.
-    """
-    inputs = _checked(inputs)
-    width, height, notice = snapped_size(inputs.width, inputs.height, LTX_GRID.side, _SIZES)
-    resampled = resampling_note(inputs.track.name, inputs.track.sample_rate, sound_rate_of(inputs.audio_vae))
-    notes = [note for note in (notice, resampled) if note]
-    sound = sound_of(inputs, inputs.soundtrack or inputs.track, notes)
-    return make(LtxJob(inputs, (width, height), sound, prompts_of(inputs)), notes)

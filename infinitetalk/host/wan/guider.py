@@ -9,12 +9,10 @@ import comfy.samplers
 import torch
 
 from ....base.values import check_number
+from ..guiders import CFG_MAX, text_forwards
 from .audio_patch import AUDIO_ON
 from .checks import check_model
 from .conditioning import check_text
-
-#: The range of both scales' widgets ends here.
-CFG_MAX = 100.0
 
 
 class AudioGuider(comfy.samplers.CFGGuider):
@@ -95,5 +93,4 @@ def needs_silence(guider: Any) -> bool:
 
 def forwards_of(guider: Any) -> int:
     """How many forwards of the model one step takes."""
-    texts = 1 if math.isclose(getattr(guider, "cfg", 1.0), 1.0) else 2
-    return texts + needs_silence(guider)
+    return text_forwards(guider) + needs_silence(guider)
