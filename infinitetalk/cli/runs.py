@@ -27,10 +27,11 @@ def output_folder() -> Path:
     pack = Path(__file__).absolute().parents[2]
     folder = pack.parent.parent / "output"
     if pack.parent.name != "custom_nodes" or not folder.is_dir():
+        found = f"no folder {folder}" if pack.parent.name == "custom_nodes" else f"LongTalk in {pack.parent}"
         raise LongTalkError(
             "output folder",
             expected="LongTalk in the custom_nodes folder of a ComfyUI that has an output folder",
-            actual=f"LongTalk in {pack.parent}",
+            actual=found,
             action="Name ComfyUI's output folder with --output",
         )
     return folder

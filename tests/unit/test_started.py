@@ -131,3 +131,17 @@ def test_the_folder_form_leaves_no_process_in_between(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert len(numbers) == 2
     assert len(set(numbers)) == 1
+
+
+def test_a_python_without_the_requirements_is_named(root: Path) -> None:
+    """What people type first is often the system's Python. `-S` leaves out everything that was installed."""
+    done = subprocess.run(
+        [sys.executable, "-S", "-I", str(root / "bin" / "longtalk"), "runs", "list"],
+        capture_output=True,
+        text=True,
+        cwd="/",
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: expected ComfyUI's Python with LongTalk's requirements, got ")
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("\n") == 1
