@@ -1,8 +1,9 @@
 """The only place that imports ComfyUI. This room is common to all families and imports no wing.
 
-- run: what one video is made from; session: makes it, or goes on with it
-- renderer: what renders windows, as far as families agree
+- run: what one video is made from; session: makes it, or goes on with it; report: what it did, in words
+- renderer, guiders: what renders windows and what guides them, as far as families agree
 - identity: a run's name from all that decides its result
+- files: models from files, without a graph; images: all frames in memory, when they are asked for
 - checks: what can be refused before a model is loaded; preflight: whether memory, disk and time suffice
 - noise, prompts, blend: each window's noise and prompt
 - vae, memory, attention, compiled: ComfyUI's VAE, memory, attention and compiled models

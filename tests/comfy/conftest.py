@@ -54,14 +54,11 @@ def output_folder(comfy: ModuleType, tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def tiny(comfy: ModuleType, tiny_models: Path) -> SimpleNamespace:
     """Loaders for the tiny files; each call loads afresh, in fp32."""
-    import comfy.audio_encoders.audio_encoders
-    import comfy.sd
-    import comfy.utils
-
+    from longtalk.infinitetalk.host import files
     from longtalk.infinitetalk.host.wan.patch_file import load_patch
 
-    def load(name: str) -> dict[str, torch.Tensor]:
-        return comfy.utils.load_torch_file(str(next(tiny_models.glob(f"*/longtalk_tiny_{name}.safetensors"))))
+    def path(name: str) -> Path:
+        return next(tiny_models.glob(f"*/longtalk_tiny_{name}.safetensors"))
 
     def conditioning(name: str) -> Any:
         import comfy.clip_vision
@@ -76,10 +73,10 @@ def tiny(comfy: ModuleType, tiny_models: Path) -> SimpleNamespace:
         return [[text.float(), extra] for text, extra in entries], vision
 
     return SimpleNamespace(
-        model=lambda: comfy.sd.load_diffusion_model_state_dict(load("wan_i2v"), model_options={"dtype": torch.float32}),
-        vae=lambda: comfy.sd.VAE(sd=load("wan_vae")),
-        patch=lambda: load_patch(tiny_models / "model_patches" / "longtalk_tiny_infinitetalk.safetensors"),
-        audio_encoder=lambda: comfy.audio_encoders.audio_encoders.load_audio_encoder_from_sd(load("wav2vec2")),
+        model=lambda: files.load_diffusion_model(path("wan_i2v"), torch.float32),
+        vae=lambda: files.load_vae(path("wan_vae")),
+        patch=lambda: load_patch(path("infinitetalk")),
+        audio_encoder=lambda: files.load_audio_encoder(path("wav2vec2")),
         conditioning=conditioning,
     )
 
@@ -124,26 +121,18 @@ def core_patch(comfy: ModuleType, parts: SimpleNamespace) -> Any:
 @pytest.fixture(scope="session")
 def ltx(comfy: ModuleType, tiny_models: Path) -> SimpleNamespace:
     """The tiny LTX-2.3 in fp32, shared by the tests: `model`, `vae`, `audio_vae`, `positive`, `negative`."""
-    import comfy.sd
-    import comfy.utils
-
+    from longtalk.infinitetalk.host import files
     from longtalk.infinitetalk.model import conditioning_file
 
     def file(kind: str, name: str) -> Path:
         return tiny_models / kind / f"longtalk_tiny_ltx{name}.safetensors"
 
-    def vae(path: Path, prefixes: dict[str, str] | None = None) -> Any:
-        weights, metadata = comfy.utils.load_torch_file(str(path), return_metadata=True)
-        if prefixes:
-            weights = comfy.utils.state_dict_prefix_replace(weights, prefixes, filter_keys=True)
-        return comfy.sd.VAE(sd=weights, metadata=metadata, dtype=torch.float32)
-
-    model = comfy.sd.load_diffusion_model(str(file("diffusion_models", "")), {"dtype": torch.float32})
+    model = files.load_diffusion_model(file("diffusion_models", ""), torch.float32)
     positive, negative = (conditioning_file.load(file("conditioning", name))[0] for name in ("_positive", "_negative"))
     return SimpleNamespace(
         model=model,
-        vae=vae(file("vae", "_video_vae")),
-        audio_vae=vae(file("checkpoints", "_audio"), {"audio_vae.": "autoencoder.", "vocoder.": "vocoder."}),
+        vae=files.load_vae(file("vae", "_video_vae"), torch.float32),
+        audio_vae=files.load_audio_vae(file("checkpoints", "_audio"), torch.float32),
         positive=positive,
         negative=negative,
     )
