@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -192,9 +193,9 @@ def test_guidance_equals_the_formula_by_hand(
 
     def predict(positive: Any, hears: bool, **scales: float) -> torch.Tensor:
         swapped = SimpleNamespace(**{**vars(parts), "positive": positive})
-        renderer, plan = make_renderer(swapped, speech, portrait, sigmas=sigmas, **scales)
-        if not hears:
-            renderer._features = [torch.zeros_like(track) for track in renderer._features]
+        features = speech.features if hears else tuple(torch.zeros_like(track) for track in speech.features)
+        heard = replace(speech, features=features)
+        renderer, plan = make_renderer(swapped, heard, portrait, sigmas=sigmas, **scales)
         return renderer.sample(plan.windows[0], {})[:, :, 1:].double()
 
     told = predict(parts.positive, True)
