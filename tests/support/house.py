@@ -1,7 +1,7 @@
 """The house: its rooms, which of them each may import, and the arrows that its files really draw.
 
 A room is a folder, named by its path; a file belongs to the innermost room that it lies in. The files of `nodes/` are
-each a room of their own, but for the one that they share. The table below is the rule, `arrows` reads the imports, and
+each a room of their own, but for those that they share. The table below is the rule, `arrows` reads the imports, and
 `faults` says which of them the table does not know.
 """
 
@@ -47,15 +47,16 @@ BELOW: dict[str, tuple[str, ...]] = {
     "infinitetalk/attention": ("base",),
     "infinitetalk/run": ("base", "infinitetalk/plan"),
     "infinitetalk/run/video": _AUDIO,
-    "infinitetalk/run/store": ("base", "infinitetalk/plan", "infinitetalk/run", "infinitetalk/run/video"),
+    "infinitetalk/run/store": (*_AUDIO, "infinitetalk/plan", "infinitetalk/run", "infinitetalk/run/video"),
     "infinitetalk/cli": _PURE,
     "infinitetalk/host": _PURE,
     "infinitetalk/host/wan": (*_PURE, "infinitetalk/host"),
     "infinitetalk/host/ltx": (*_PURE, "infinitetalk/host"),
     "nodes": (*_PURE, *_HOST),
 }
-#: What the files of nodes/ may import of each other, and where all of them come together.
-SHARED_BY_NODES = "nodes/inputs.py"
+#: What the files of nodes/ may import of each other: nodes/inputs.py, and files whose names end so. And where all of
+#: them come together.
+SHARED_BY_NODES = "inputs.py"
 ALL_NODES = "nodes/__init__.py"
 
 #: Rooms that may import ComfyUI, and the modules that lie in its folder.
@@ -183,7 +184,7 @@ def may_import(file: str, target: str) -> bool:
     if not room:
         return target == ALL_NODES
     if room == other == "nodes":
-        return file == ALL_NODES or target == SHARED_BY_NODES
+        return file == ALL_NODES or target.endswith(SHARED_BY_NODES)
     return room == other or other in BELOW[room]
 
 
@@ -207,7 +208,7 @@ def _why(file: str) -> str:
     if not room:
         return f"of the house, {file} imports {ALL_NODES} alone"
     if room == "nodes":
-        return f"a file of nodes/ imports {SHARED_BY_NODES} and what lies below nodes/"
+        return f"of nodes/, a node imports {SHARED_BY_NODES} alone"
     return f"{room}/ imports {', '.join(BELOW[room]) or 'nothing of the house'}"
 
 

@@ -117,7 +117,7 @@ ALLOWED = (
 def empty_house(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All files of the product and the node inputs that are to come, without a line in them."""
     folder = tmp_path_factory.mktemp("house")
-    for file in {*house.files(root), house.SHARED_BY_NODES}:
+    for file in {*house.files(root), "nodes/inputs.py"}:
         path = folder / file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
