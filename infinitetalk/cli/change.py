@@ -12,10 +12,13 @@ from ...base.files import DamagedFileError, disk_errors
 from ...base.words import count
 from ..run.store.chains import check_file
 from ..run.store.folder import RunFolder
-from ..run.store.overview import NOT_A_RUN, UNREADABLE, Overview
+from ..run.store.names import FileKind
+from ..run.store.overview import Overview, Problem
 from ..run.video.join import WrittenVideo, join
 from .arguments import check_new_file, new_file
 from .describe import sound_damage, video_damage
+
+_REMOVED_WITH_WINDOWS = (FileKind.FRAMES, FileKind.CARRIES, FileKind.RECORDS, FileKind.SOUND)
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ def _join_windows(run: Overview, target: Path) -> tuple[WrittenVideo, int, list[
         raise LongTalkError(
             f"run {folder.name}",
             expected="a finished video, or a manifest that tells how to join its windows",
-            actual=str(run.problem),
+            actual=run.problem.value if run.problem else run.state,
             action="Queue the same workflow again; it writes the manifest anew and keeps the windows that are good",
         )
     notes = []
@@ -118,7 +121,7 @@ def check_deletable(run: Overview) -> None:
             actual=run.user,
             action="Wait for it to end, or cancel it in ComfyUI",
         )
-    if run.problem in (NOT_A_RUN, UNREADABLE):
+    if run.problem in (Problem.NOT_A_RUN, Problem.UNREADABLE):
         raise LongTalkError(
             f"folder {run.folder.path}",
             expected="a run that LongTalk made",
@@ -133,7 +136,7 @@ def delete_run(folder: RunFolder) -> int:
     Raises:
         LongTalkError: somebody works on it, or the disk refuses.
     """
-    lock = folder.path / "lock"
+    lock = folder.lock_path
     size = _bytes(folder)
     with folder.owned(), disk_errors(folder.path):
         # Records before the files they vouch for: what is left of a deletion that is killed counts as never made.
@@ -181,4 +184,4 @@ def _bytes(folder: RunFolder) -> int:
 
 def windows_bytes(run: Overview) -> int:
     """What :func:`delete_windows` would free."""
-    return sum(use.bytes for use in run.use if use.kind.startswith("windows") or use.kind == "sound")
+    return sum(use.bytes for use in run.use if use.kind in _REMOVED_WITH_WINDOWS)

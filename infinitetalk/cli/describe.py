@@ -15,7 +15,8 @@ from ...base.rates import FPS, FRAME_SLACK
 from ...base.words import clock, count
 from ..run.seeds import SEED_LIMIT
 from ..run.store.chains import Chain, check_file, require_file
-from ..run.store.overview import About, Overview
+from ..run.store.manifest import About
+from ..run.store.overview import Overview
 from ..run.store.record import WindowRecord
 from ..run.store.windows_text import LEGEND, marks_of
 from ..run.window_stats import WindowStats, begins_shot
@@ -71,7 +72,7 @@ def moment(run: Overview, second: float) -> Moment:
         raise LongTalkError(
             f"run {run.folder.name}",
             expected="a manifest that tells where its windows are",
-            actual=str(run.problem),
+            actual=run.problem.value if run.problem else run.state,
             action="Queue the same workflow again; it writes the manifest anew",
         )
     length_s = about.frames / about.fps
@@ -144,7 +145,7 @@ def lines(run: Overview) -> Iterator[str]:
         yield f"{clock(about.frames, about.fps)} ({frames}), windows: {run.windows_text}"
     yield f"folder {run.folder.path}: {megabytes(run.bytes)}"
     yield ""
-    rows = [["files", "", "disk"], *([use.kind, str(use.files), megabytes(use.bytes)] for use in run.use)]
+    rows = [["files", "", "disk"], *([use.kind.value, str(use.files), megabytes(use.bytes)] for use in run.use)]
     yield from table(rows, right=(1, 2))
     chain = run.windows.current
     if chain:
@@ -221,7 +222,7 @@ def to_json(run: Overview, at: Moment | None, damage: Sequence[str] | None) -> d
     return {
         **run.to_json(),
         "detail": run.detail,
-        "files": [{"kind": use.kind, "files": use.files, "bytes": use.bytes} for use in run.use],
+        "files": [{"kind": use.kind.value, "files": use.files, "bytes": use.bytes} for use in run.use],
         "window_list": list(_looks(run, chain)) if chain else [],
         "rerender_from": rerender_entries(chain, run.about) if run.about else None,
         "other_chains": [

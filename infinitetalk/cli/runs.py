@@ -9,12 +9,11 @@ from typing import Any
 
 from ...base.errors import LongTalkError
 from ...base.words import count
-from ..run.store.overview import NOT_A_RUN, UNREADABLE, Overview, overview, overviews
+from ..run.store.names import RUNS_FOLDER
+from ..run.store.overview import Overview, Problem, overview, overviews
 from . import change, describe
 from .arguments import add_force, add_json, seconds
 from .terminal import complain, confirm, megabytes, say, say_json, table
-
-_ROOT_NAME = "longtalk"
 
 
 def output_folder() -> Path:
@@ -39,7 +38,7 @@ def output_folder() -> Path:
 
 def _root(chosen: argparse.Namespace) -> Path:
     if chosen.output is None:
-        return output_folder() / _ROOT_NAME
+        return output_folder() / RUNS_FOLDER
     folder: Path = chosen.output.absolute()
     if not folder.is_dir():
         raise LongTalkError(
@@ -48,7 +47,7 @@ def _root(chosen: argparse.Namespace) -> Path:
             actual=f"{folder}, which is none",
             action="Name ComfyUI's output folder with --output",
         )
-    return folder / _ROOT_NAME
+    return folder / RUNS_FOLDER
 
 
 def _list(chosen: argparse.Namespace) -> int:
@@ -159,7 +158,7 @@ def _chosen_runs(root: Path, chosen: argparse.Namespace) -> list[Overview]:
         return runs
     runs = []
     for run in overviews(root):
-        if run.user or run.problem in (NOT_A_RUN, UNREADABLE):
+        if run.user or run.problem in (Problem.NOT_A_RUN, Problem.UNREADABLE):
             complain(f"note: {run.folder.name} is left alone: {run.state}")
         elif chosen.all or run.finished == chosen.finished:
             runs.append(run)

@@ -1,7 +1,11 @@
 """Runs on disk: a folder for each, in which every finished window is a file with a checksum.
 
-- folder: one run's folder, its files and who owns it
+- names: the names of runs and of the files in them, and what each file is for
+- folder: the files of one run, written, read and checked, and thrown away
+- owner: who works on a run
+- manifest: what a run is; only this module knows what is in manifest.json
 - record: what is noted of a finished window; recorder: windows are written while the next one is rendered
+- video_record: what is noted of the finished video
 - take: the windows of a run with certain seeds; chains: which finished windows belong together
 - reuse: what an earlier attempt left of a run
 - fingerprint: digests of values, for a run's name

@@ -3,118 +3,40 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
+from enum import Enum
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from ....base.errors import LongTalkError
-from ....base.files import PART_SUFFIX, DamagedFileError, read_json
+from ....base.files import DamagedFileError
 from ....base.words import clock
-from ..video.formats import CODECS, VideoFormat
 from .chains import Windows, read_windows, require_file, shown_key
-from .folder import FORMAT, RunFolder, run_names, run_path
-from .record import FRAMES_LIMIT
-
-DAMAGED = "damaged manifest"
-NO_MANIFEST = "no manifest"
-OTHER_VERSION = "made by another version"
-NOT_A_RUN = "not a run"
-UNREADABLE = "cannot be read"
-
-_SIZE_LIMIT = 1 << 16
-_FPS_LIMIT = 1001
-_SUFFIXES = tuple(dict.fromkeys(VideoFormat(codec).suffix for codec in CODECS))
-_VIDEO = rf"({'|'.join(map(re.escape, _SUFFIXES))})"
-#: What each file of a run is for, by its name; in the order in which a person is told.
-_KINDS = (
-    ("video", re.compile(rf"talk{_VIDEO}")),
-    ("video of a stopped run", re.compile(rf"partial_\d+_of_\d+_windows{_VIDEO}")),
-    ("sound", re.compile(rf"sound{_VIDEO}")),
-    ("windows: frames", re.compile(rf"window_\d+_[0-9a-f]{{8}}{_VIDEO}")),
-    ("windows: what the next continues from", re.compile(r"window_\d+_[0-9a-f]{8}\.safetensors")),
-    ("windows: records", re.compile(r"window_\d+_[0-9a-f]{8}\.json")),
-    ("description", re.compile(r"manifest\.json|talk\.json|report\.txt|owner\.json|lock")),
-    ("unfinished", re.compile(rf"(talk|sound|window_\w+|partial_\w+|manifest|report)\.\w+{re.escape(PART_SUFFIX)}")),
-)
-_NAMES_OTHERS_TAKE = ("description", "unfinished")
-OTHER_FILES = "not from LongTalk"
+from .folder import RunFolder
+from .manifest import About, OtherFormatError
+from .names import VIDEO_SUFFIXES, FileKind, kind_of, run_names, run_path
 
 
-@dataclass(frozen=True)
-class About:
-    """What the manifest tells a person about the run."""
+class Problem(str, Enum):
+    """What is wrong with a whole run, in words."""
 
-    created: str
-    width: int
-    height: int
-    codec: str
-    crf: int
-    fps: int
-    frames: int
-    seed: int
-    steps: int
-    ends: tuple[int, ...]
-    """Per window, the frame behind its last one."""
-    shots: tuple[int, ...] = (1,)
-    """The windows that begin a shot, counted from 1."""
-
-    @classmethod
-    def from_json(cls, content: Any) -> About:
-        """Raise DamagedFileError unless it is what a session writes; further entries are passed over."""
-        if not isinstance(content, dict):
-            raise DamagedFileError("the manifest does not describe the run")
-        numbers = {
-            "width": _whole(content, "width", 1, _SIZE_LIMIT),
-            "height": _whole(content, "height", 1, _SIZE_LIMIT),
-            "crf": _whole(content, "crf", 1, 52),
-            "fps": _whole(content, "fps", 1, _FPS_LIMIT),
-            "frames": _whole(content, "frames", 1, FRAMES_LIMIT),
-            "seed": _whole(content, "seed", 0, 1 << 64),
-            "steps": _whole(content, "steps", 1, 1 << 31),
-        }
-        created, codec, ends = content.get("created"), content.get("codec"), content.get("ends")
-        if not isinstance(created, str) or not isinstance(codec, str) or codec not in CODECS:
-            raise DamagedFileError("the manifest has no codec that LongTalk knows, or no date")
-        if not isinstance(ends, list) or not ends or any(type(end) is not int for end in ends):
-            raise DamagedFileError("the manifest does not say where the windows end")
-        if ends[-1] != numbers["frames"] or any(a >= b for a, b in zip([0, *ends], ends, strict=False)):
-            raise DamagedFileError("the manifest's windows do not fill the video")
-        shots = content.get("shots", [1])
-        if not isinstance(shots, list) or shots[:1] != [1] or any(type(window) is not int for window in shots):
-            raise DamagedFileError("the manifest does not say where the shots begin")
-        if shots[-1] > len(ends) or any(a >= b for a, b in pairwise(shots)):
-            raise DamagedFileError("the manifest's shots are not among its windows")
-        return cls(created=created[:40], codec=codec, ends=tuple(ends), shots=tuple(shots), **numbers)
-
-    @property
-    def video(self) -> VideoFormat:
-        return VideoFormat(self.codec, self.crf)
-
-    def start_of(self, window: int) -> int:
-        """The first frame of a window, which is counted from 1."""
-        return self.ends[window - 2] if window > 1 else 0
-
-    def shot_of(self, window: int) -> range:
-        """The windows of the shot that a window is in."""
-        edges = [*self.shots, len(self.ends) + 1]
-        return next((range(*edge) for edge in pairwise(edges) if window in range(*edge)), range(window, window + 1))
+    DAMAGED = "damaged manifest"
+    NO_MANIFEST = "no manifest"
+    OTHER_VERSION = "made by another version"
+    NOT_A_RUN = "not a run"
+    UNREADABLE = "cannot be read"
 
 
-def _whole(content: dict[str, Any], name: str, least: int, limit: int) -> int:
-    number = content.get(name)
-    if type(number) is not int or not least <= number < limit:
-        raise DamagedFileError(f"the manifest's {name} is no number that can be")
-    return number
+#: Files of these kinds may lie in a folder that LongTalk did not make: other programs take the same names.
+_NAMES_OTHERS_TAKE = (FileKind.DESCRIPTION, FileKind.UNFINISHED)
 
 
 @dataclass(frozen=True)
 class FileUse:
-    """How many files of a kind there are, and what they take."""
+    """How many files of a kind there are, and how many bytes they take."""
 
-    kind: str
+    kind: FileKind
     files: int
     bytes: int
 
@@ -127,7 +49,7 @@ class Overview:
         folder: its files; the suffix is that of its codec.
         about: what the manifest tells; None with a problem.
         sound: the manifest's entry for the sound, as it is there.
-        problem: what is wrong with the whole run, one of this module's texts; None when nothing is.
+        problem: what is wrong with the whole run; None when nothing is.
         detail: the same in more words.
         user: who is working on it, None when nobody is.
         finished: whether the whole video is there, in the size that was noted.
@@ -138,7 +60,7 @@ class Overview:
     folder: RunFolder
     about: About | None
     sound: Any
-    problem: str | None
+    problem: Problem | None
     detail: str
     user: str | None
     finished: bool
@@ -149,7 +71,9 @@ class Overview:
     def state(self) -> str:
         if self.user:
             return f"in use by {self.user}"
-        return self.problem or ("finished" if self.finished else "unfinished")
+        if self.problem:
+            return self.problem.value
+        return "finished" if self.finished else "unfinished"
 
     @cached_property
     def bytes(self) -> int:
@@ -175,7 +99,7 @@ class Overview:
             "state": self.state,
             "finished": self.finished,
             "in_use_by": self.user,
-            "problem": self.problem,
+            "problem": self.problem and self.problem.value,
             "created": about and about.created,
             "width": about and about.width,
             "height": about and about.height,
@@ -227,7 +151,7 @@ def overview(root: Path, name: str) -> Overview:
         LongTalkError: see :func:`find_run`.
     """
     find_run(root, name)
-    folder = RunFolder(root, name, _SUFFIXES[0])
+    folder = RunFolder(root, name, VIDEO_SUFFIXES[0])
     try:
         use = _file_use(folder.path)
         about, sound, problem, detail = _read_manifest(folder, use)
@@ -235,47 +159,46 @@ def overview(root: Path, name: str) -> Overview:
         folder = RunFolder(root, name, suffix)
         windows = read_windows(folder)
     except OSError as error:
-        return Overview(folder, None, None, UNREADABLE, str(error), None, False, Windows((), ()), ())
+        return Overview(folder, None, None, Problem.UNREADABLE, str(error), None, False, Windows((), ()), ())
     finished = shown_key(folder) is not None
     return Overview(folder, about, sound, problem, detail, folder.in_use(), finished, windows, use)
 
 
-def _read_manifest(folder: RunFolder, use: tuple[FileUse, ...]) -> tuple[About | None, Any, str | None, str]:
-    """What it tells, its entry for the sound, what is wrong with it, and that in more words."""
+def _read_manifest(folder: RunFolder, use: tuple[FileUse, ...]) -> tuple[About | None, Any, Problem | None, str]:
+    """What the manifest tells, its entry for the sound, what is wrong with the run, and that in more words."""
     if not os.path.lexists(folder.manifest_path):
         kinds = {entry.kind for entry in use}
-        if OTHER_FILES in kinds and not kinds - {OTHER_FILES, *_NAMES_OTHERS_TAKE}:
-            return None, None, NOT_A_RUN, "nothing in it is from LongTalk"
-        return None, None, NO_MANIFEST, "the run was stopped as it began, or the file was removed"
+        if FileKind.OTHER in kinds and not kinds - {FileKind.OTHER, *_NAMES_OTHERS_TAKE}:
+            return None, None, Problem.NOT_A_RUN, "nothing in it is from LongTalk"
+        return None, None, Problem.NO_MANIFEST, "the run was stopped as it began, or the file was removed"
     try:
         require_file(folder.manifest_path)
-        manifest = read_json(folder.manifest_path)
-        if manifest.get("format") != FORMAT:
-            return None, None, OTHER_VERSION, f"its format is {manifest.get('format')!s:.20}, not {FORMAT}"
+        manifest = folder.manifest.read()
         return About.from_json(manifest.get("about")), manifest.get("sound"), None, ""
+    except OtherFormatError as error:
+        return None, None, Problem.OTHER_VERSION, str(error)
     except (DamagedFileError, OSError, RecursionError) as error:
-        return None, None, DAMAGED, str(error)
+        return None, None, Problem.DAMAGED, str(error)
 
 
 def _suffix_there(path: Path) -> str:
     """The suffix of the run's videos, when the manifest does not tell."""
     names = [file.name for file in path.iterdir()]
-    for suffix in _SUFFIXES:
+    for suffix in VIDEO_SUFFIXES:
         if any(name == f"talk{suffix}" or (name.startswith("window_") and name.endswith(suffix)) for name in names):
             return suffix
-    return _SUFFIXES[0]
+    return VIDEO_SUFFIXES[0]
 
 
 def _file_use(path: Path) -> tuple[FileUse, ...]:
-    found: dict[str, tuple[int, int]] = {}
+    found: dict[FileKind, tuple[int, int]] = {}
     with os.scandir(path) as entries:
         for entry in entries:
             try:
                 size = entry.stat(follow_symlinks=False).st_size
             except OSError:
                 size = 0
-            kind = next((kind for kind, name in _KINDS if name.fullmatch(entry.name)), OTHER_FILES)
+            kind = kind_of(entry.name)
             files, total = found.get(kind, (0, 0))
             found[kind] = (files + 1, total + size)
-    order = [*(kind for kind, _ in _KINDS), OTHER_FILES]
-    return tuple(FileUse(kind, *found[kind]) for kind in order if kind in found)
+    return tuple(FileUse(kind, *found[kind]) for kind in FileKind if kind in found)

@@ -1,0 +1,189 @@
+"""The names of runs and of the files in them; every name is made here, and none is read from a file.
+
+    <output>/longtalk/<run>/
+        manifest.json                       what the run is: the digests of everything that decides its result
+        sound.mp4                           the sound, encoded once
+        window_00001_3fa9c1d2.mp4           a finished window's frames
+        window_00001_3fa9c1d2.safetensors   what the next window continues from
+        window_00001_3fa9c1d2.json          checksums of both; written last, so a window without it is not finished
+        talk.mp4, talk.json, report.txt     the whole video, its checksum, and what was done
+        partial_12_of_97_windows.mp4        what a cancelled run had
+        lock, owner.json                    who works on the run
+
+The second half of a window's name, its key, depends on the run and on the seeds of its shot up to that window, so
+windows made again with another seed lie beside the first ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from enum import Enum
+from pathlib import Path
+
+from ....base.errors import LongTalkError
+from ....base.files import PART_SUFFIX
+from ..video.formats import CODECS, VideoFormat
+
+RUNS_FOLDER = "longtalk"
+"""The folder of all runs, in ComfyUI's output folder."""
+NAME_LENGTH = 16
+"""Hexadecimal digits in the name of a run."""
+VIDEO_SUFFIXES = tuple(dict.fromkeys(VideoFormat(codec).suffix for codec in CODECS))
+"""What the names of a run's video files may end with, depending on its codec."""
+
+_NAME = re.compile(rf"[0-9a-f]{{{NAME_LENGTH}}}")
+_VIDEO = rf"({'|'.join(map(re.escape, VIDEO_SUFFIXES))})"
+_WINDOW_FILE = re.compile(
+    rf"window_(?P<window>\d{{5,7}})_(?P<key>[0-9a-f]{{8}})"
+    rf"(?P<suffix>\.json|\.safetensors|{_VIDEO})(?P<part>{re.escape(PART_SUFFIX)})?"
+)
+
+
+class FileKind(str, Enum):
+    """What a file in a run's folder is for; in the order in which a person is told."""
+
+    VIDEO = "video"
+    PARTIAL = "video of a stopped run"
+    SOUND = "sound"
+    FRAMES = "windows: frames"
+    CARRIES = "windows: what the next continues from"
+    RECORDS = "windows: records"
+    DESCRIPTION = "description"
+    UNFINISHED = "unfinished"
+    OTHER = "not from LongTalk"
+
+
+_KINDS = (
+    (FileKind.VIDEO, re.compile(rf"talk{_VIDEO}")),
+    (FileKind.PARTIAL, re.compile(rf"partial_\d+_of_\d+_windows{_VIDEO}")),
+    (FileKind.SOUND, re.compile(rf"sound{_VIDEO}")),
+    (FileKind.FRAMES, re.compile(rf"window_\d+_[0-9a-f]{{8}}{_VIDEO}")),
+    (FileKind.CARRIES, re.compile(r"window_\d+_[0-9a-f]{8}\.safetensors")),
+    (FileKind.RECORDS, re.compile(r"window_\d+_[0-9a-f]{8}\.json")),
+    (FileKind.DESCRIPTION, re.compile(r"manifest\.json|talk\.json|report\.txt|owner\.json|lock")),
+    (
+        FileKind.UNFINISHED,
+        re.compile(rf"(talk|sound|window_\w+|partial_\w+|manifest|report)\.\w+{re.escape(PART_SUFFIX)}"),
+    ),
+)
+
+
+def kind_of(name: str) -> FileKind:
+    """What a file of a run is for, by its name."""
+    return next((kind for kind, pattern in _KINDS if pattern.fullmatch(name)), FileKind.OTHER)
+
+
+class RunFiles:
+    """Where the files of one run are.
+
+    Args:
+        root: the folder of all runs.
+        name: 16 hexadecimal digits.
+        suffix: one of :data:`VIDEO_SUFFIXES`, which the run's video files end with.
+
+    Raises:
+        LongTalkError: another name, or a link that leads out of ``root``.
+    """
+
+    def __init__(self, root: Path, name: str, suffix: str) -> None:
+        self.path = run_path(root, name)
+        self.suffix = suffix
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def manifest_path(self) -> Path:
+        return self.path / "manifest.json"
+
+    @property
+    def sound_path(self) -> Path:
+        return self.path / f"sound{self.suffix}"
+
+    @property
+    def video_path(self) -> Path:
+        return self.path / f"talk{self.suffix}"
+
+    @property
+    def video_record_path(self) -> Path:
+        return self.path / "talk.json"
+
+    @property
+    def report_path(self) -> Path:
+        return self.path / "report.txt"
+
+    @property
+    def lock_path(self) -> Path:
+        return self.path / "lock"
+
+    @property
+    def owner_path(self) -> Path:
+        return self.path / "owner.json"
+
+    def partial_path(self, windows: int, total: int) -> Path:
+        return self.path / f"partial_{windows}_of_{total}_windows{self.suffix}"
+
+    def segment_path(self, window: int, key: str) -> Path:
+        return self._window_path(window, key, self.suffix)
+
+    def carry_path(self, window: int, key: str) -> Path:
+        return self._window_path(window, key, ".safetensors")
+
+    def record_path(self, window: int, key: str) -> Path:
+        return self._window_path(window, key, ".json")
+
+    def _window_path(self, window: int, key: str, suffix: str) -> Path:
+        return self.path / f"window_{window:05d}_{key}{suffix}"
+
+    def window_files(self) -> Iterator[tuple[int, str, Path]]:
+        """Each window's record file: window, key, path; in no order."""
+        for path in self.path.iterdir():
+            match = _WINDOW_FILE.fullmatch(path.name)
+            if match and match["suffix"] == ".json" and not match["part"]:
+                yield int(match["window"]), match["key"], path
+
+    def all_window_files(self) -> list[Path]:
+        """Every file of every window of all seeds, also those that are half written; in the order of their names."""
+        return sorted(path for path in self.path.iterdir() if _WINDOW_FILE.fullmatch(path.name))
+
+    def partial_files(self) -> list[Path]:
+        """What cancelled runs left to watch, also what is half written."""
+        return list(self.path.glob(f"partial_*_of_*_windows{self.suffix}*"))
+
+
+def run_path(root: Path, name: str) -> Path:
+    """The folder of a run by its name.
+
+    Raises:
+        LongTalkError: a name that is not 16 hexadecimal digits, or a link that leads elsewhere.
+    """
+    if not _NAME.fullmatch(name):
+        raise LongTalkError(
+            "run",
+            expected=f"the name of a run, {NAME_LENGTH} hexadecimal digits",
+            actual=repr(name[:80]),
+            action="Take the name from the list of runs",
+        )
+    path = root / name
+    if path.is_symlink():
+        raise LongTalkError(
+            f"run {name}",
+            expected="a folder",
+            actual=f"a link to {os.readlink(path)}",
+            action="Remove the link; runs stay inside the output folder",
+        )
+    return path
+
+
+def run_names(root: Path) -> list[str]:
+    """The names of all runs, newest first."""
+    found = []
+    for path in root.iterdir() if root.is_dir() else ():
+        if _NAME.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
+            with contextlib.suppress(OSError):  # deleted since the folder was listed
+                found.append((path.stat().st_mtime, path.name))
+    return [name for _, name in sorted(found, reverse=True)]
