@@ -1,4 +1,4 @@
-"""Pictures and masks in the shape of the video: cut to its proportions around the centre, then scaled."""
+"""Pictures and masks in the shape of the video: cut to its proportions around the centre, scaled, rounded to bytes."""
 
 from __future__ import annotations
 
@@ -39,3 +39,11 @@ def enlarged_size(width: int, height: int, longer: int) -> tuple[int, int]:
     """``(width, height)`` scaled up so that the longer side is ``longer``; as it is where that is reached already."""
     scale = max(1.0, longer / max(width, height))
     return round(width * scale), round(height * scale)
+
+
+def rounded_to_bytes(values: torch.Tensor) -> torch.Tensor:
+    """Float values of any shape, where 1 is white, as uint8 on the same device: round(clamp(x, 0, 1) * 255), halves up.
+
+    Everything that turns a rendered picture into bytes calls this, so that a frame is the same wherever it is kept.
+    """
+    return values.to(torch.float32).clamp(0.0, 1.0).mul_(255.0).add_(0.5).to(torch.uint8)

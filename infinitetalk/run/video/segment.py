@@ -16,6 +16,7 @@ import torch
 
 from ....base.errors import LongTalkError
 from ....base.files import atomic, is_disk_error
+from ....base.pictures import rounded_to_bytes
 from .formats import FrameEncoder, VideoFormat, check_format, open_output
 
 # Frames converted at a time: the float copy of them is four times as large as the bytes.
@@ -24,7 +25,7 @@ _CHUNK_BYTES = 64_000_000
 
 
 def to_bytes(frames: torch.Tensor, first_frame: int = 0) -> np.ndarray:
-    """Frames as bytes on the CPU, in memory of their own: round(clamp(x, 0, 1) * 255), halves up.
+    """Frames as bytes on the CPU, in memory of their own, see :func:`~....base.pictures.rounded_to_bytes`.
 
     Args:
         frames: ``[F, H, W, 3]``, float of any kind in 0..1 or uint8; on any device.
@@ -75,7 +76,7 @@ def _chunk_to_bytes(chunk: torch.Tensor, first_frame: int) -> torch.Tensor:
                 actual="NaN or infinity",
                 action="Use another attention backend, or a VAE in bf16 or fp32: fp16 overflows like this",
             )
-    return values.clamp(0.0, 1.0).mul_(255.0).add_(0.5).to(torch.uint8)
+    return rounded_to_bytes(values)
 
 
 def write_segment(path: Path, frames: np.ndarray, video: VideoFormat, *, fps: int = 25, held: int = 0) -> None:
