@@ -10,7 +10,7 @@ from .values import shown
 
 _TIME = re.compile(
     r"(?:(?:(?P<hours>[0-9]{1,4}):(?P<sixty>[0-5][0-9])|(?P<minutes>[0-9]{1,6})):(?P<second>[0-5][0-9])"
-    r"|(?P<seconds>[0-9]{1,8}))(?P<part>\.[0-9]{1,9})?"
+    r"|(?P<seconds>[0-9]{1,8}))(?P<part>\.[0-9]{1,20})?"
 )
 
 

@@ -13,17 +13,22 @@ from typing import TYPE_CHECKING
 
 from ...base.errors import LongTalkError
 from ...base.files import atomic, disk_errors
+from ...base.times import parse_time
 
 if TYPE_CHECKING:
     from ..plan.windows import Plan
 
 
 def seconds(text: str) -> float:
-    """ "83.5" or "1:23.5" as seconds."""
-    total = 0.0
-    for part in text.split(":"):
-        total = total * 60 + float(part)
-    return total
+    """A time that a person wrote, as seconds, see :func:`~...base.times.parse_time`.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none; argparse makes a usage error of that.
+    """
+    try:
+        return float(parse_time(text))
+    except LongTalkError as error:
+        raise argparse.ArgumentTypeError(f"expected {error.expected}, got {error.actual}") from error
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

@@ -239,7 +239,7 @@ def test_seconds_of_windows_that_are_not_there(runs: Run, finished: RunFolder) -
 def test_a_second_that_floats_miss(runs: Run, unfinished: RunFolder) -> None:
     apply(unfinished.manifest_path, {"about.ends": [29, 60]})
     assert 1.16 * FPS < 29
-    for second, window in (("1.15", 1), ("1.16", 2), ("0:1.16", 2)):
+    for second, window in (("1.15", 1), ("1.16", 2), ("0:01.16", 2)):
         assert f" is in window {window} (" in runs("inspect", OTHER, "--at", second)[1]
 
 
