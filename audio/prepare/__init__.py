@@ -1,6 +1,6 @@
 """A sound made ready for a model.
 
-- prepare: the whole chain, from a source to the sound a model hears
+- prepare: all stages, from a source to the sound that a model hears
 - stages: which filters each stage of it takes, and the presets
 - filters: ffmpeg's filters through PyAV, and its meters
 - loudness: loudness of a sound that is in memory

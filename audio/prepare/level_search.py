@@ -50,7 +50,7 @@ _LOWEST_LIMIT = 0.0625
 
 
 @dataclass(frozen=True)
-class Level:
+class Levelling:
     """Gain, compressor and limiter of one round.
 
     Attributes:
@@ -101,7 +101,7 @@ def _gain(gain_db: float) -> Filter:
 
 
 @dataclass
-class Search:
+class LevelSearch:
     """Looks for the level that gives what the stages ask for.
 
     Attributes:
@@ -113,9 +113,9 @@ class Search:
     stages: Stages
     toned: Loudness
     rate_hz: int
-    tried: list[tuple[Level, Loudness]] = field(default_factory=list)
+    tried: list[tuple[Levelling, Loudness]] = field(default_factory=list)
 
-    def rounds(self) -> Iterator[Level]:
+    def rounds(self) -> Iterator[Levelling]:
         """What to try next, until it fits; none if the sound fits as it is. :meth:`found` is told what came of it."""
         if self._fits(self.toned):
             return
@@ -127,7 +127,7 @@ class Search:
             level = self._next()
         yield self._best()
 
-    def found(self, level: Level, loudness: Loudness) -> Loudness:
+    def found(self, level: Levelling, loudness: Loudness) -> Loudness:
         self.tried.append((level, loudness))
         return loudness
 
@@ -158,12 +158,12 @@ class Search:
             notes.append(f"the true peak stays at {found.true_peak_db:.1f} dB")
         return notes
 
-    def _first(self) -> Level:
+    def _first(self) -> Levelling:
         stages, toned = self.stages, self.toned
         gain_db = 0.0
         if stages.loudness_lufs is not None and toned.integrated_lufs is not None:
             gain_db = stages.loudness_lufs - toned.integrated_lufs
-        level = Level(self.rate_hz, gain_db, gain_db, threshold_db=toned.low_lufs + gain_db)
+        level = Levelling(self.rate_hz, gain_db, gain_db, threshold_db=toned.low_lufs + gain_db)
         if stages.ceiling_db is None:
             return level
         over_db = toned.true_peak_db + gain_db - stages.ceiling_db
@@ -188,7 +188,7 @@ class Search:
         loudness, range_over, peak_over = self._missed(found)
         return abs(loudness) <= _TOLERANCE_LU and not range_over and not peak_over
 
-    def _next(self) -> Level:
+    def _next(self) -> Levelling:
         """After the last round; all corrections at once."""
         level, found = self.tried[-1]
         loudness, range_over, peak_over = self._missed(found)
@@ -223,10 +223,10 @@ class Search:
                 return min(max(louder / step_db, 0.3), 1.0)
         return 0.6
 
-    def _best(self) -> Level:
+    def _best(self) -> Levelling:
         """Of all rounds, with the peak as the first concern."""
 
-        def badness(entry: tuple[Level, Loudness]) -> tuple[bool, float]:
+        def badness(entry: tuple[Levelling, Loudness]) -> tuple[bool, float]:
             loudness, range_over, peak_over = self._missed(entry[1])
             return peak_over > 0, abs(loudness) + range_over
 

@@ -16,7 +16,7 @@ import torch
 from ..reading.source import Source, TrackSource
 from ..reading.track import Track
 from .filters import Counter, Filter, Loudness, Meter, af_text
-from .level_search import Search
+from .level_search import LevelSearch
 from .loudness import why_undefined
 from .stages import DOUBLE, Stages, tone_filters
 from .stretch import Stretch, Watched
@@ -106,7 +106,7 @@ def prepare(source: Source, stages: Stages, write: Write) -> Prepared:
         notes.append(f"the sound ends before {stages.end_s:g} s and is kept up to its end")
 
     wanted = _possible(stages, toned.loudness, counted.samples / source.rate_hz, source.rate_hz, notes)
-    search = Search(wanted, toned.loudness, source.rate_hz)
+    search = LevelSearch(wanted, toned.loudness, source.rate_hz)
     filters, after = tone, toned.loudness
     for level in search.rounds():
         meter = Meter()

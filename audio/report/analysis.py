@@ -14,7 +14,7 @@ from ..prepare.filters import Loudness, Meter
 from ..prepare.stretch import Watched
 from ..reading.source import Source
 from ..voice import leveling, speech_segments
-from .channels import LevelMeter, Levels
+from .channels import ChannelLevels, LevelMeter
 from .clipping import Clipping, ClippingMeter
 from .spectrum import FRAME_S, Spectra, SpectrumMeter, bandwidth_hz, decibels
 
@@ -64,7 +64,7 @@ class Analysis:
     name: str
     rate_hz: int
     samples: int
-    levels: Levels
+    levels: ChannelLevels
     loudness: Loudness
     noise: Noise
     bands_dbfs: tuple[float, ...]

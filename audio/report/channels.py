@@ -34,7 +34,7 @@ class ChannelLevel:
 
 
 @dataclass(frozen=True, eq=False)
-class Levels:
+class ChannelLevels:
     """All channels of a sound.
 
     Attributes:
@@ -102,7 +102,7 @@ class LevelMeter:
         centred = sound - sound.mean(axis=1, keepdims=True)
         self._seconds.append(np.array([np.square(centred.sum(axis=0)).mean(), np.square(centred).mean(axis=1).sum()]))
 
-    def finish(self) -> Levels:
+    def finish(self) -> ChannelLevels:
         if self._second.shape[1]:
             self._measure_second(self._second)
         if self._rest.shape[1]:
@@ -111,7 +111,7 @@ class LevelMeter:
         with np.errstate(invalid="ignore", divide="ignore"):
             together = of_sum / np.where(of_channels > 0, of_channels, np.nan)
         offsets, powers = self._sums / self._samples, self._squares / self._samples
-        return Levels(
+        return ChannelLevels(
             tuple(
                 ChannelLevel(float(peak), float(power), float(offset))
                 for peak, power, offset in zip(self._peaks, powers, offsets, strict=True)

@@ -21,7 +21,7 @@ from ..run.store.folder import RunFolder
 from ..run.store.record import WindowRecord
 from ..run.store.recorder import Recorder
 from ..run.store.reuse import Reuse, similar_run
-from ..run.store.take import WindowChain, kept_text
+from ..run.store.take import Take, kept_text
 from ..run.video.join import WrittenVideo, join
 from ..run.video.soundtrack import write_sound
 from ..run.window_checks import look_of
@@ -69,8 +69,8 @@ class Session:
         self._parts = run.parts()
         self.folder = RunFolder(root, identity_of(self._parts), run.video.suffix)
         shots = run.plan.shot_starts
-        self._first = WindowChain(self.folder.name, run.seeds, shots)
-        self._take = WindowChain(self.folder.name, run.retaken_seeds, shots, run.retakes)
+        self._first = Take(self.folder.name, run.seeds, shots)
+        self._take = Take(self.folder.name, run.retaken_seeds, shots, run.retakes)
         self._reuse = Reuse(self.folder, run.plan, run.size, run.fits, self._first)
 
     def make(self) -> Result:
@@ -104,7 +104,7 @@ class Session:
         log.info("%s: %d frames in %s", video.path, video.frames, clock_text(time.perf_counter() - self._course.began))
         return Result(video, images.frames if images else None, report)
 
-    def _complete(self, take: WindowChain, stop: int, images: Images | None) -> list[WindowRecord]:
+    def _complete(self, take: Take, stop: int, images: Images | None) -> list[WindowRecord]:
         """The records of a take's first ``stop`` windows; those that are missing are made."""
         notes = self._course.notes
         there = self._reuse.finished(take)
@@ -144,7 +144,7 @@ class Session:
             log.info("run %s: begun anew; %s", name, similar)
             self._course.notes.append(similar)
 
-    def _preflight(self, take: WindowChain, there: Mapping[int, WindowRecord], stop: int) -> Estimate:
+    def _preflight(self, take: Take, there: Mapping[int, WindowRecord], stop: int) -> Estimate:
         """What the missing windows will take; the sound of an hour is not written for a run that cannot fit."""
         times = [record.render_s for record in there.values()]
         missing = sum(
@@ -185,7 +185,7 @@ class Session:
     # Making the rest.
 
     def _render(
-        self, take: WindowChain, before: Sequence[WindowRecord], end: int, estimate: Estimate, images: Images | None
+        self, take: Take, before: Sequence[WindowRecord], end: int, estimate: Estimate, images: Images | None
     ) -> list[WindowRecord]:
         """Render the windows behind ``before`` up to ``end``; their records.
 
@@ -235,7 +235,7 @@ class Session:
         self._course.made |= {(record.window, record.key) for record in recorder.records}
         return recorder.records
 
-    def _leave_partial(self, take: WindowChain, before: Sequence[WindowRecord], recorder: Recorder) -> str:
+    def _leave_partial(self, take: Take, before: Sequence[WindowRecord], recorder: Recorder) -> str:
         """Join what is finished at the beginning into a video of its own; says what is kept and how to go on."""
         try:
             recorder.wait()

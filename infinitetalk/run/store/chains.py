@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ....base.files import DamagedFileError
 from .folder import RunFolder
-from .record import FileSum, WindowRecord, chain_link, keys_shown, shot_link
+from .record import FileSum, WindowRecord, digest_before_shot, keys_shown, window_digest
 
 Chain = tuple[WindowRecord, ...]
 
@@ -130,11 +130,11 @@ def _links(name: str, records: Sequence[WindowRecord]) -> dict[str, _Link]:
     ends: list[str] = []
     for window in sorted(by_window):
         # The windows of a shot follow one another; where one is missing those after it belong to nothing.
-        ends = [shot_link(name, window), *(end for end in ends if links[end].record.window == window - 1)]
+        ends = [digest_before_shot(name, window), *(end for end in ends if links[end].record.window == window - 1)]
         grown = {}
         for before in ends:
             for record in by_window[window]:
-                digest = chain_link(before, record.seed, record.retake)
+                digest = window_digest(before, record.seed, record.retake)
                 if digest.startswith(record.key):
                     grown[digest] = _Link(record, before)
         links |= grown

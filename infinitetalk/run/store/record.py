@@ -118,13 +118,19 @@ class WindowRecord:
             raise DamagedFileError(str(error)) from error
 
 
-def chain_link(before: str, seed: int, retake: int = 0) -> str:
-    """The digest a window's key begins; ``before`` is that of the window before it, or the run's name."""
+def window_digest(before: str, seed: int, retake: int = 0) -> str:
+    """The digest of a window, with which its key begins.
+
+    Args:
+        before: the digest of the window before it, or what :func:`digest_before_shot` gives.
+        seed: of the window's noise.
+        retake: see :class:`WindowRecord`.
+    """
     return hashlib.sha256(f"{before}:{seed}{f':retake {retake}' if retake else ''}".encode()).hexdigest()
 
 
-def shot_link(name: str, window: int) -> str:
-    """What stands for the windows before one (from 1) that begins a shot: the run and the place, no seed."""
+def digest_before_shot(name: str, window: int) -> str:
+    """What stands for the digest before a window (from 1) that begins a shot: the run and the place, no seed."""
     return name if window == 1 else f"{name}:shot {window}"
 
 
@@ -141,12 +147,12 @@ def window_keys(
         retaken: for each window (from 1) that is made again between windows that stay, the last one made with it.
     """
     keys = []
-    chain = identity
+    digest = identity
     for window, seed in enumerate(seeds, start=1):
         if window - 1 in shots:
-            chain = shot_link(identity, window)
-        chain = chain_link(chain, seed, (retaken or {}).get(window, 0))
-        keys.append(chain[:_KEY_LENGTH])
+            digest = digest_before_shot(identity, window)
+        digest = window_digest(digest, seed, (retaken or {}).get(window, 0))
+        keys.append(digest[:_KEY_LENGTH])
     return tuple(keys)
 
 

@@ -18,7 +18,7 @@ from ..loop import Carry, Fallbacks, Start
 from .folder import RunFolder, run_names
 from .record import WindowRecord
 from .recorder import LAST_FRAME
-from .take import WindowChain
+from .take import Take
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class Reuse:
         plan: Plan,
         size: tuple[int, int],
         fits: Callable[[Carry], bool],
-        first: WindowChain,
+        first: Take,
     ) -> None:
         self._folder = folder
         self._plan = plan
@@ -55,7 +55,7 @@ class Reuse:
         self._first = first
         self.notes: list[str] = []
 
-    def finished(self, take: WindowChain) -> dict[int, WindowRecord]:
+    def finished(self, take: Take) -> dict[int, WindowRecord]:
         """The good windows at the beginning of each shot, by their numbers; what is not good is discarded."""
         there: dict[int, WindowRecord] = {}
         for first, last in take.shot_windows:
@@ -92,7 +92,7 @@ class Reuse:
             raise DamagedFileError("what the next window continues from is missing or of another size")
         return Start(record.window, carry, last_frame, Fallbacks.from_json(record.fallbacks))
 
-    def adopted(self, take: WindowChain, window: int) -> WindowRecord | None:
+    def adopted(self, take: Take, window: int) -> WindowRecord | None:
         """A window behind a retake, as it was first made; None where it has to be made."""
         key = self._first.keys[window - 1]
         if key == take.keys[window - 1] or take.retake_of(window) is not None:
@@ -103,12 +103,12 @@ class Reuse:
             return None
         return self._folder.adopt(record, take.keys[window - 1])
 
-    def can_be_adopted(self, take: WindowChain, window: int) -> bool:
+    def can_be_adopted(self, take: Take, window: int) -> bool:
         """Whether a window as it was first made is there to be taken over."""
         key = self._first.keys[window - 1]
         return take.retake_of(window) is None and self._folder.record_path(window, key).exists()
 
-    def end_of_retake(self, take: WindowChain, window: int) -> Carry | None:
+    def end_of_retake(self, take: Take, window: int) -> Carry | None:
         """What a retake's last window has to end on; None for windows that are not one, and at the end of a shot."""
         if take.retake_of(window) is None or not self._plan.hands_on(self._plan.windows[window - 1]):
             return None

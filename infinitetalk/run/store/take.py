@@ -1,4 +1,4 @@
-"""The windows of a run with certain seeds: their keys, their shots, and which of them are made in one go."""
+"""A take, the windows of a run with certain seeds: their keys, their shots, and which of them are made in one go."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from .record import video_key, window_keys
 
 
 @dataclass(frozen=True)
-class WindowChain:
-    """The windows of a run with certain seeds.
+class Take:
+    """The windows of a run with certain seeds, made or not; a retake gives a run another take.
 
     Attributes:
         run: its name.
