@@ -10,25 +10,22 @@ from typing import Any
 import numpy as np
 
 from ..base.errors import LongTalkError
+from .energy import Energy
 from .prepare.filters import Filter, through
 from .reading.source import Source
 
 RATE_HZ = 22050
-"""librosa's own; beats and harmony need no more."""
+"""librosa's own sample rate; beats and harmony need no higher one."""
 MAX_S = 1800.0
-"""Half an hour: the analysis holds the whole sound."""
+"""The longest song, half an hour: the analysis holds the whole sound in memory."""
 MIN_S = 4.0
-"""A few beats."""
+"""The shortest song: a few beats."""
 SECTION_S = 20.0
-"""One section for so many seconds at first: verses and choruses take 15 to 30."""
+"""A song is cut into one section for so many seconds at first: verses and choruses take 15 to 30 s."""
 MIN_SECTION_S = 6.0
-"""Shorter ones join the neighbour that sounds more alike."""
+"""A shorter section joins the neighbour that sounds more like it."""
 _HOP = 512
 _MOST_SECTIONS = 40
-
-STRONG_DB, CALM_DB = -2.0, -8.0
-"""Level of a section below the loudest one's: not less is strong, less is calm."""
-ENERGIES = ("calm", "steady", "strong")
 
 
 @dataclass(frozen=True)
@@ -36,8 +33,8 @@ class Section:
     """A part of a song, ``[start_s, end_s)``.
 
     Attributes:
-        level_db: RMS below the loudest section's, 0 or less.
-        energy: one of :data:`ENERGIES`.
+        level_db: its RMS relative to that of the loudest section, 0 or less.
+        energy: how strong it is.
     """
 
     start_s: float
@@ -45,19 +42,19 @@ class Section:
     level_db: float
 
     @property
-    def energy(self) -> str:
-        return ENERGIES[(self.level_db >= CALM_DB) + (self.level_db >= STRONG_DB)]
+    def energy(self) -> Energy:
+        return Energy.of(self.level_db)
 
 
 @dataclass(frozen=True)
 class Song:
-    """What was heard.
+    """What was heard in a song.
 
     Attributes:
-        duration_s: of the sound.
+        duration_s: length of the song.
         tempo_bpm: beats per minute; 0 where there is no beat.
         beats_s: times of the beats.
-        sections: they tile ``[0, duration_s)``.
+        sections: its parts in order; they tile ``[0, duration_s)``.
     """
 
     duration_s: float
@@ -67,7 +64,7 @@ class Song:
 
 
 def analyse_song(source: Source) -> Song:
-    """Tempo, beats and sections.
+    """Find the tempo, the beats and the sections of a song.
 
     Tempo and beats are librosa's (dynamic programming over onset strength, Ellis 2007). Sections are stretches of
     beats that sound alike: agglomerative clustering of timbre (MFCC) and harmony (chroma), as in librosa's gallery,
@@ -87,7 +84,7 @@ def analyse_song(source: Source) -> Song:
             action="Choose another file",
         )
     onsets = librosa.onset.onset_strength(y=samples, sr=RATE_HZ, hop_length=_HOP)
-    # Untrimmed: it would take a quiet beginning's beats away, not only those before the first note.
+    # Untrimmed: trimming would take away the beats of a quiet beginning, not only those before the first note.
     tempo, beats = librosa.beat.beat_track(onset_envelope=onsets, sr=RATE_HZ, hop_length=_HOP, trim=False)
     beats_s = librosa.frames_to_time(beats, sr=RATE_HZ, hop_length=_HOP)
     edges_s = _borders(librosa, samples, beats, duration_s)
@@ -141,7 +138,7 @@ def _borders(librosa: Any, samples: np.ndarray, beats: np.ndarray, duration_s: f
     chroma = librosa.feature.chroma_stft(y=samples, sr=RATE_HZ, hop_length=_HOP)
     timbre = librosa.feature.mfcc(y=samples, sr=RATE_HZ, hop_length=_HOP, n_mfcc=13)
     per_beat = [librosa.util.sync(each, beats, aggregate=np.median) for each in (chroma, timbre)]
-    # Of equal weight, whatever their units.
+    # Timbre and harmony have equal weight, whatever their units.
     features = np.concatenate([(each - each.mean()) / (each.std() + 1e-6) for each in per_beat])
     edges = librosa.util.fix_frames(beats, x_min=0, x_max=len(samples) // _HOP + 1)
     first = librosa.segment.agglomerative(features, wanted)

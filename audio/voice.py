@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from ..base.rates import SPEECH_HZ
 from ..base.segment import Segment
 from .reading.resample import resample_blocks
 from .reading.track import Track
@@ -20,16 +21,16 @@ from .tracks import SILENCE_PEAK
 
 __all__ = ["CHUNK", "RATE_HZ", "Segment", "leveled_speech", "speech_segments"]
 
-RATE_HZ = 16000
+RATE_HZ = SPEECH_HZ
 """What the network hears."""
 
 CHUNK = 512
-"""Samples per answer (Silero VAD at 16 kHz)."""
+"""How many samples the network hears for each answer (Silero VAD at 16 kHz)."""
 
 _PEAK = 0.5
-"""What quiet tracks are brought to: at a peak of 0.01 a tenth of the speech is overheard, at 0.001 more than half."""
+"""The peak that quiet tracks are brought to; at 0.01 a tenth of the speech is overheard, at 0.001 over half."""
 _WORD_MS = 100
-"""The shortest "yes"; a click is shorter."""
+"""The shortest word, a "yes"; a click is shorter."""
 
 
 class Blocks(Protocol):
@@ -39,7 +40,7 @@ class Blocks(Protocol):
     def rate_hz(self) -> int: ...
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """Float32 ``[C, N]``, about a second each."""
+        """The pieces in order, float32 ``[C, N]``, about a second each."""
         ...
 
 
@@ -56,12 +57,12 @@ def speech_segments(
     """Where somebody speaks; sorted, and no two overlap.
 
     Args:
-        sound: the mean of its channels is heard.
-        threshold: from which probability on a chunk of 32 ms is speech.
+        sound: what is heard; the network gets the mean of its channels.
+        threshold: the probability from which on a chunk of 32 ms counts as speech.
         min_speech_duration_ms: shorter speech is left out.
         min_silence_duration_ms: shorter pauses belong to the speech around them.
-        speech_pad_ms: added on both sides, as far as there is room.
-        gain: what the samples are multiplied with; below a peak of about 0.03 speech is overheard.
+        speech_pad_ms: added to speech on both sides, as far as there is room.
+        gain: the factor by which the samples are multiplied; with a peak below about 0.03 speech is overheard.
         check: called about once per second of sound; may raise to stop.
     """
     with _one_thread(), torch.inference_mode():
@@ -94,10 +95,10 @@ def speech_segments(
 def leveled_speech(
     track: Track, threshold: float = 0.5, check: Callable[[], None] = lambda: None
 ) -> tuple[Segment, ...]:
-    """Where somebody speaks in a track, a short word included, and however quiet it is recorded.
+    """Where somebody speaks in a track, short words included, however quiet the track is.
 
     Args:
-        track: what is heard, as if its peak were half of full scale where it is below.
+        track: what is heard; a track whose peak is below half of full scale is heard as loud as that.
         threshold, check: see :func:`speech_segments`.
     """
     gain = leveling(track.peak)
@@ -105,12 +106,12 @@ def leveled_speech(
 
 
 def leveling(peak: float) -> float:
-    """The factor that brings a quiet sound of this peak to half of full scale; silence stays."""
+    """The factor that brings a quiet sound with this peak to half of full scale; 1 for silence and louder sounds."""
     return max(1.0, _PEAK / peak) if peak >= SILENCE_PEAK else 1.0
 
 
 def _mono_blocks(sound: Track | Blocks) -> Iterator[np.ndarray]:
-    """The mean of the channels ``[N]``, piece by piece."""
+    """The mean of a sound's channels ``[N]``, piece by piece."""
     if isinstance(sound, Track):
         for piece in sound.waveform.split(sound.sample_rate, dim=1):
             yield piece.mean(dim=0).numpy()
@@ -120,7 +121,7 @@ def _mono_blocks(sound: Track | Blocks) -> Iterator[np.ndarray]:
 
 
 def _chunks(blocks: Iterable[np.ndarray]) -> Iterator[torch.Tensor]:
-    """Cut anew into pieces of CHUNK samples; the last one is filled up with zeros."""
+    """The same sound in pieces of CHUNK samples; the last piece is filled up with zeros."""
     rest = np.zeros(0, np.float32)
     for block in blocks:
         joined = np.concatenate([rest, block])
@@ -133,7 +134,7 @@ def _chunks(blocks: Iterable[np.ndarray]) -> Iterator[torch.Tensor]:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Torch with one thread, and afterwards as before.
+    """Let PyTorch work with one thread while the block runs, and afterwards with as many as before.
 
     The network is so small that a second thread slows it down. Importing silero_vad sets one thread for the whole
     process and leaves it so.

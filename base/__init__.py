@@ -3,9 +3,9 @@
 - errors: the one error that a user can cause, with the expected, the actual and the next action
 - values, tensors: what another node hands over is checked, and shown in messages
 - times, words: times as people write them; times and counts in words
-- rates, grid: frames per second; how the families' VAEs pack frames into latents
+- rates, grid: frames per second and other rates; how the families' VAEs pack frames into latents
 - segment: a stretch of time
 - files: files that are whole or not there; what the disk's errors mean
-- pictures: pictures and masks cut and scaled to the video's shape
+- pictures: pictures and masks cut and scaled to the video's shape, and rounded to bytes
 - canvas, strip, waves: a surface to draw on, a timeline on it, a sound over it
 """

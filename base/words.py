@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 from .rates import FPS
 
 
 def clock(frames: int, fps: int = FPS) -> str:
-    """A frame number as m:ss.ff (hundredths), exact at 25 fps, else rounded down."""
+    """The time of a frame as m:ss.ff (hundredths of a second): exact at 25 fps, else rounded down."""
     seconds, rest = divmod(frames, fps)
     return f"{seconds // 60}:{seconds % 60:02d}.{rest * 100 // fps:02d}"
 
 
 def clock_s(time_s: float) -> str:
-    """Seconds as m:ss.ff, to the nearest hundredth."""
+    """A time as m:ss.ff, rounded to the nearest hundredth of a second."""
     return clock(round(time_s * 100), 100)
 
 
@@ -22,8 +24,17 @@ def count(number: int, noun: str) -> str:
 
 
 def clock_text(seconds: float) -> str:
-    """``65`` as ``1:05``, ``3725`` as ``1:02:05``."""
+    """A duration in whole seconds: ``65`` as ``1:05``, ``3725`` as ``1:02:05``."""
     whole = max(0, round(seconds))
     hours, rest = divmod(whole, 3600)
     minutes, secs = divmod(rest, 60)
     return f"{hours}:{minutes:02d}:{secs:02d}" if hours else f"{minutes}:{secs:02d}"
+
+
+def time_text(seconds: Fraction | float) -> str:
+    """A time as m:ss.ff, or as h:mm:ss.ff from an hour on, rounded to hundredths of a second."""
+    hundredths = round(seconds * 100)
+    minutes, rest = divmod(hundredths, 6000)
+    whole = f"{minutes % 60:02d}" if minutes >= 60 else f"{minutes}"
+    hours = f"{minutes // 60}:" if minutes >= 60 else ""
+    return f"{hours}{whole}:{rest // 100:02d}.{rest % 100:02d}"

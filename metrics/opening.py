@@ -1,6 +1,7 @@
 """How far a mouth should be open at each frame, from the sound alone.
 
-Loudness decides: nothing below :data:`REST_DB`, all of it above :data:`WIDE_DB`, both relative to speech at -23 LUFS.
+Loudness decides: a mouth is closed below :data:`REST_DB` and wide open above :data:`WIDE_DB`, both levels of a sound
+whose speech is at -23 LUFS.
 """
 
 from __future__ import annotations
@@ -8,8 +9,9 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-RATE_HZ = 16000
-FPS = 25
+from ..base.rates import FPS, SPEECH_HZ
+
+RATE_HZ = SPEECH_HZ
 HOP = RATE_HZ // FPS
 
 #: Levels (dB full scale, of sound at -23 LUFS) at which the mouth rests and is wide open.
@@ -17,7 +19,7 @@ REST_DB, WIDE_DB = -38.0, -18.0
 
 
 def audio_opening(samples: torch.Tensor) -> torch.Tensor:
-    """Opening 0..1 of each frame, 25 per second: ``[N // 640]``.
+    """The opening 0..1 of each frame, 25 per second: ``[N // 640]``.
 
     Args:
         samples: mono at 16 kHz, brought to -23 LUFS, ``[N]``.
@@ -31,7 +33,7 @@ def audio_opening(samples: torch.Tensor) -> torch.Tensor:
 
 
 def smoothed(opening: torch.Tensor) -> torch.Tensor:
-    """Lips have mass: each frame with half of its neighbours, ``[B, T]``."""
+    """Openings ``[B, T]`` as lips with a mass take them: each frame is mixed with half of its neighbours."""
     kernel = torch.tensor([0.25, 0.5, 0.25], dtype=opening.dtype, device=opening.device)
     padded = F.pad(opening[:, None], (1, 1), mode="replicate")
     return F.conv1d(padded, kernel[None, None])[:, 0]

@@ -16,26 +16,25 @@ from torch import nn
 from torch.nn import functional
 
 from ...base.errors import LongTalkError
-from ...base.rates import FPS
+from ...base.rates import FPS, SPEECH_HZ
 from ...base.values import shown
 from .front_end import conv_features, reach_of
 from .transformer import Attention, LayerOutputs, plain_attention, run_layer
+from .wav2vec2 import LAYERS, WIDTH
 
-RATE_HZ = 16000
-"""What wav2vec2 hears."""
+RATE_HZ = SPEECH_HZ
+"""The sample rate that wav2vec2 hears."""
 
-LAYERS, WIDTH = 12, 768
-"""wav2vec2-base, which InfiniteTalk was trained with."""
 
 _CORE_RATE_HZ = 50.0
-"""What ComfyUI takes wav2vec2's frame rate for (one frame per 320 samples)."""
+"""The frame rate that ComfyUI takes wav2vec2 to have (one frame per 320 samples)."""
 
 _WANTED = f"wav2vec2-chinese-base ({LAYERS} layers, {WIDTH} wide)"
 _LOAD_IT = "Load wav2vec2-chinese-base_fp16.safetensors in Load Audio Encoder"
 
 
 class FeatureMode(str, Enum):
-    """Where 50 frames per second become 25."""
+    """Where the 50 frames per second of wav2vec2 become the 25 of the video."""
 
     OFFICIAL = "official"
     """Before the transformer, as the model was trained: attention is four times cheaper."""
@@ -47,7 +46,7 @@ def feature_mode(name: FeatureMode | str) -> FeatureMode:
     """The mode of this name.
 
     Raises:
-        LongTalkError: there is none.
+        LongTalkError: there is no mode of this name.
     """
     try:
         return FeatureMode(name)
@@ -87,12 +86,12 @@ def _compute_dtype(model: nn.Module) -> torch.dtype:
 
 
 def _interpolate(x: torch.Tensor, frames: int) -> torch.Tensor:
-    """``[1, T, C]`` -> ``[1, frames, C]``, linear, first and last frame kept."""
+    """Interpolate ``[1, T, C]`` to ``[1, frames, C]``, linearly; the first and the last frame stay as they are."""
     return functional.interpolate(x.transpose(1, 2), size=frames, mode="linear", align_corners=True).transpose(1, 2)
 
 
 def _embed_positions(encoder: Any, x: torch.Tensor) -> torch.Tensor:
-    """Input of the first layer. The convolution is a plain one even in ComfyUI, so it gets its own dtype."""
+    """The input of the first layer. Even in ComfyUI the convolution is a plain one, so it gets its own dtype."""
     convolution = encoder.pos_conv_embed
     x = x + convolution(x.to(next(convolution.parameters()).dtype)).to(x.dtype)
     return x if encoder.do_stable_layer_norm else encoder.layer_norm(x)
@@ -119,7 +118,7 @@ def speech_features(
     chunk_frames: int = 2000,
     attention: Attention = plain_attention,
 ) -> torch.Tensor:
-    """Outputs of all transformer layers, 25 per second.
+    """The outputs of all transformer layers, 25 per second.
 
     Args:
         model: wav2vec2 as ComfyUI builds it, on ``device`` and in eval mode; see :func:`check_encoder`.
@@ -127,8 +126,8 @@ def speech_features(
         mode: ``official`` interpolates the convolution features to ``N * 25 // 16000`` frames before the projection
             and the transformer (MeiGen-AI/InfiniteTalk, ``wav2vec2.py``); ``core`` interpolates each layer's output
             to ``int(frames / 50 * 25)`` (ComfyUI, ``linear_interpolation``).
-        device: where to compute; where the model is by default.
-        dtype: what to compute in; None: float32 for modules that cast their weights (ComfyUI's, and ComfyUI runs
+        device: where to compute; by default where the model is.
+        dtype: what to compute in; None takes float32 for modules that cast their weights (ComfyUI's, and ComfyUI runs
             them so), otherwise the dtype of the weights.
         check: called between chunks and layers; may raise to stop.
         chunk_frames: frames of 20 ms the convolutions make at a time; changes the memory, not the result.

@@ -12,16 +12,16 @@ import numpy as np
 import torch
 
 from ...base.errors import LongTalkError
-from ...base.rates import FPS
+from ...base.rates import FPS, SPEECH_HZ
 from ...base.tensors import described, is_plain
 from ...base.values import as_whole, shown
 from .resample import resample
 
 MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 768_000
-"""Rates of real sound. Outside, the number is something else (kHz, a sample count)."""
+"""The sample rates of real sound. A number outside is something else (kHz, a count of samples)."""
 
 MAX_PEAK = 1000.0
-"""60 dB above full scale. Beyond, the samples are on another scale: 16-bit numbers stored as float, mostly."""
+"""The highest peak, 60 dB above full scale. Samples beyond it are on another scale: mostly 16-bit numbers as float."""
 
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _INTEGER_SCALE = {torch.uint8: 2.0**7, torch.int8: 2.0**7, torch.int16: 2.0**15, torch.int32: 2.0**31}
@@ -32,8 +32,8 @@ class Track:
     """One sound.
 
     Attributes:
-        waveform: float32 ``[C, N]`` on the CPU; may pass +-1.
-        sample_rate: in Hz.
+        waveform: float32 ``[C, N]`` on the CPU; samples may pass +-1.
+        sample_rate: samples per second.
         name: what to call it in notes and errors.
     """
 
@@ -55,7 +55,7 @@ class Track:
 
     @property
     def peak(self) -> float:
-        """Largest magnitude; NaN if any sample is NaN."""
+        """The largest magnitude of a sample; NaN if any sample is NaN."""
         if self.waveform.numel() == 0:
             return 0.0
         low, high = self.waveform.aminmax()  # no copy, unlike abs().max()
@@ -74,7 +74,7 @@ def _refuse_type(name: str, audio: object) -> NoReturn:
 
 
 def _entries(audio: object, name: str) -> tuple[Any, Any]:
-    """Waveform and sample rate of a mapping; reading a lazy one may start a decoder, which may fail in any way."""
+    """Waveform and sample rate of a mapping. Reading a lazy one may start a decoder, which can fail in any way."""
     if audio is None or isinstance(audio, (str, bytes, Sequence, torch.Tensor, np.ndarray)):
         _refuse_type(name, audio)
     if not hasattr(audio, "__getitem__"):
@@ -93,7 +93,7 @@ def _entries(audio: object, name: str) -> tuple[Any, Any]:
 
 
 def checked_rate(rate: object, name: str) -> int:
-    """A sample rate of real sound.
+    """The value as the sample rate of a real sound.
 
     Raises:
         LongTalkError
@@ -110,7 +110,7 @@ def checked_rate(rate: object, name: str) -> int:
 
 
 def _as_tensor(waveform: object, name: str) -> torch.Tensor:
-    """The samples in torch's own memory layout; NumPy knows others (reversed, another byte order, longer floats)."""
+    """The samples in PyTorch's own memory layout; NumPy knows others (reversed, another byte order, longer floats)."""
     tensor = waveform
     if isinstance(waveform, np.ndarray) and waveform.dtype.kind in "iuf":
         known = waveform.dtype.kind != "f" or waveform.dtype.itemsize in (2, 4, 8)
@@ -128,7 +128,10 @@ def _as_tensor(waveform: object, name: str) -> torch.Tensor:
 
 
 def _as_float(waveform: torch.Tensor, name: str) -> torch.Tensor:
-    """Float32 on the CPU; integers by their full scale, 8-bit unsigned around 128 as WAV files store it."""
+    """The samples as float32 on the CPU. Integers are divided by their full scale.
+
+    Unsigned 8-bit samples lie around 128, as in WAV files.
+    """
     waveform = waveform.detach().to("cpu")
     if waveform.dtype in _FLOATS:
         return waveform.to(torch.float32)
@@ -156,7 +159,7 @@ def refuse_empty(name: str, more: str) -> NoReturn:
 
 
 def _one_clip(waveform: torch.Tensor, name: str) -> torch.Tensor:
-    """``[B, C, N]``, ``[C, N]`` or ``[N]`` -> ``[C, N]``; a batch of several is not ours to choose from."""
+    """``[B, C, N]``, ``[C, N]`` or ``[N]`` as ``[C, N]``. A batch of several is refused: nobody said which is meant."""
     shape = list(waveform.shape)
     if not 1 <= waveform.ndim <= 3:
         raise LongTalkError(
@@ -204,7 +207,7 @@ def track_from_audio(audio: object, name: str = "audio") -> Track:
 
 
 def checked_peak(track: Track, start_s: float = 0.0) -> float:
-    """Peak of a track, or of a stretch that begins at ``start_s`` of a longer one.
+    """The peak of a track, or of a stretch that begins at ``start_s`` of a longer one.
 
     Raises:
         LongTalkError: NaN or infinite samples, or a peak beyond any sound.
@@ -230,7 +233,7 @@ def checked_peak(track: Track, start_s: float = 0.0) -> float:
 
 
 def check_length(name: str, samples: int, rate_hz: int, more: str) -> None:
-    """Refuse what does not fill one video frame.
+    """Refuse a sound that does not fill one video frame.
 
     Args:
         more: what else to say about the sound, after the number of its samples.
@@ -249,8 +252,8 @@ def check_length(name: str, samples: int, rate_hz: int, more: str) -> None:
         )
 
 
-def mono(track: Track, rate_hz: int = 16000) -> torch.Tensor:
-    """Mean of the channels at ``rate_hz``, float32 ``[N]``.
+def mono(track: Track, rate_hz: int = SPEECH_HZ) -> torch.Tensor:
+    """The mean of a track's channels at ``rate_hz``, float32 ``[N]``.
 
     ComfyUI resamples every channel and lets the model take the mean. Both are linear, so the order changes nothing
     but the memory.

@@ -14,6 +14,7 @@ from itertools import groupby
 
 import numpy as np
 
+from ...base.rates import FPS, WINDOW_FRAMES
 from ...base.segment import Segment
 from ...base.words import clock_s, count
 from ..prepare.loudness import BLOCK_S
@@ -23,32 +24,32 @@ from .spectrum import BANDS_HZ, decibels
 
 SHORT_S = 1.0
 EDGE_S = 1.5
-"""Silence at the beginning or the end."""
-PAUSE_S = 81 / 25
-"""A window of WAN: in a longer pause there is one without any speech to go by."""
+"""A longer silence at the beginning or the end is told."""
+PAUSE_S = WINDOW_FRAMES / FPS
+"""The length of a window of WAN: in a longer pause lies a window without any speech to go by."""
 DULL_DB = 20.0
-"""How far sibilance may lie below the loudest band; 17.9 dB is the mean of speech (spectrum.AVERAGE_DB)."""
+"""How far sibilance may lie below the loudest band; in speech it is 17.9 dB on average (spectrum.AVERAGE_DB)."""
 MUSHY_DB = 24.0
-"""From here on it is more than a note: every fourth good recording passes 20 dB."""
+"""From here on, dull sound is more than a note: every fourth good recording passes 20 dB."""
 BOOM_DB = 11.0
-"""How far fundamental and boom may lie above the vowels' band; -1.5 dB is that mean. Low voices close to the
-microphone have up to 9."""
+"""How far the band of fundamental and boom may lie above that of the vowels; in speech it is -1.5 dB on average, and up
+to 9 for low voices close to the microphone."""
 NOISE_DB = 20.0
 """Speech-to-noise ratio, p90/p5. Continuous clean speech has 24 at least: it never falls silent, and its own quiet
 sounds are taken for noise. Noise 15 dB below the speech, up to 8 kHz, is measured as 18 to 21."""
 QUIET_LUFS, LOUD_LUFS = -32.0, -9.0
-"""16 LU below what LTX is prepared to; louder than anything that is not limited hard."""
+"""A quieter sound is 16 LU below what LTX is prepared to; a louder one than the second has been limited hard."""
 NARROW_HZ = 6600.0
-"""A telephone ends at 3.4 kHz, a recording at a rate of 11 kHz at 5.5 (brought to a higher rate it may fade out up to
-6.5); half of the sibilance is then missing. A recording at 16 kHz may end at 6.8."""
+"""Where a sound ends below this, half of the sibilance is missing. A telephone ends at 3.4 kHz, a recording with a rate
+of 11 kHz at 5.5 (brought to a higher rate it may fade out up to 6.5). A recording at 16 kHz may end at 6.8."""
 OFFSET = 0.01
 CLIPPED_RUNS = 3
 OVER = 10 ** (1 / 20)
-"""1 dB above full scale: what a lossy format adds to a sound that fills the scale is less."""
+"""1 dB above full scale: a lossy format adds less than that to a sound that fills the scale."""
 DEAD_DB = 50.0
 """A channel so far below the loudest one is crosstalk."""
 CANCELLED = 0.1
-"""Power of the sum as part of the sum of the powers: 10 dB lost when the channels are added."""
+"""Power of the sum of the channels, as part of the sum of their powers: 10 dB are lost when they are added."""
 _CANCELLED_SECONDS = 2
 
 
@@ -62,7 +63,7 @@ class Severity(str, Enum):
 
 
 class Kind(str, Enum):
-    """In the order in which they are told."""
+    """What can be found, in the order in which it is told."""
 
     SILENT = "silent"
     CANCELLED = "channels cancel out"
@@ -85,12 +86,12 @@ class Kind(str, Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was found.
+    """One thing that is wrong with a sound.
 
     Attributes:
-        found: what, with numbers.
+        found: what was found, with numbers.
         action: what to do, a sentence without its period.
-        spans: where, half-open; empty for the whole sound.
+        spans: the stretches of the sound it was found in; empty for the whole sound.
     """
 
     kind: Kind
@@ -103,8 +104,7 @@ class Finding:
 def find(analysis: Analysis) -> tuple[Finding, ...]:
     """Everything that is wrong, in the order of the kinds; empty for a good recording.
 
-    What follows from another finding is not told again: of silence nothing else, of a telephone not that its sibilance
-    is dull.
+    What follows from another finding is not told: nothing else of a silent sound, and not that a telephone is dull.
     """
     if analysis.levels.peak < SILENCE_PEAK:
         return (_silent(analysis),)
@@ -340,7 +340,7 @@ _FOLLOWS = (
     (Kind.NO_SPEECH, Kind.BOOM),
     (Kind.NARROW, Kind.DULL),
 )
-"""Cause and effect: the first hides the second."""
+"""Pairs of a cause and its effect: where the cause was found, the effect is not told."""
 
 
 def _band(index: int) -> str:
@@ -349,6 +349,6 @@ def _band(index: int) -> str:
 
 
 def _seconds_as_spans(marked: np.ndarray, duration_s: float) -> tuple[Segment, ...]:
-    """Runs of marked seconds."""
+    """The stretches of marked seconds."""
     runs = [(mark, list(run)) for mark, run in groupby(range(len(marked)), lambda second: bool(marked[second]))]
     return tuple(Segment(float(run[0]), min(run[-1] + 1.0, duration_s)) for mark, run in runs if mark)

@@ -9,14 +9,13 @@ from collections.abc import Iterator
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ...base.errors import LongTalkError
 from ...base.files import atomic, disk_errors
+from ...base.rates import FPS, WINDOW_FRAMES
 from ...base.times import parse_time
-
-if TYPE_CHECKING:
-    from ..plan.windows import Plan
+from ..plan.ltx_windows import OVERLAP_S, WINDOW_S, geometry, plan_ltx
+from ..plan.windows import MOTION_FRAMES, Plan, PlanMode, plan_windows
 
 
 def seconds(text: str) -> float:
@@ -40,28 +39,30 @@ def add_force(parser: argparse.ArgumentParser) -> None:
 
 
 def add_windows(parser: argparse.ArgumentParser) -> None:
-    """The settings that decide the windows, of both families."""
+    """Add the settings that decide the windows, those of both families."""
     wan = parser.add_argument_group("WAN with InfiniteTalk")
-    wan.add_argument("--window-frames", type=int, default=81, metavar="FRAMES", help="81 by default")
-    wan.add_argument("--motion-frames", type=int, default=9, metavar="FRAMES", help="9 by default")
-    wan.add_argument("--mode", default="exact", help="exact (default), aligned_down or aligned_up")
+    wan.add_argument(
+        "--window-frames", type=int, default=WINDOW_FRAMES, metavar="FRAMES", help="%(default)s by default"
+    )
+    wan.add_argument(
+        "--motion-frames", type=int, default=MOTION_FRAMES, metavar="FRAMES", help="%(default)s by default"
+    )
+    wan.add_argument("--mode", default=PlanMode.EXACT.value, help="exact (default), aligned_down or aligned_up")
     ltx = parser.add_argument_group("LTX-2.3")
     ltx.add_argument("--ltx", action="store_true", help="plan for the LTX Sampler")
-    ltx.add_argument("--window-seconds", type=float, default=19.88, metavar="SECONDS", help="19.88 by default")
-    ltx.add_argument("--overlap-seconds", type=float, default=2.0, metavar="SECONDS", help="2 by default")
-    ltx.add_argument("--fps", type=int, default=25, help="25 by default")
+    ltx.add_argument("--window-seconds", type=float, default=WINDOW_S, metavar="SECONDS", help="%(default)g by default")
+    ltx.add_argument(
+        "--overlap-seconds", type=float, default=OVERLAP_S, metavar="SECONDS", help="%(default)g by default"
+    )
+    ltx.add_argument("--fps", type=int, default=FPS, help="%(default)s by default")
 
 
 def windows(chosen: argparse.Namespace, duration_s: Fraction) -> Plan:
-    """The plan for a sound of this length.
+    """The plan that the settings give for a sound of this length.
 
     Raises:
-        LongTalkError: settings that do not fit together.
+        LongTalkError: the settings do not fit together.
     """
-    from ...base.rates import FPS
-    from ..plan.ltx_windows import geometry, plan_ltx
-    from ..plan.windows import plan_windows
-
     if not chosen.ltx:
         return plan_windows(ceil(duration_s * FPS), chosen.window_frames, chosen.motion_frames, chosen.mode)
     shape = geometry(chosen.window_seconds, chosen.overlap_seconds, chosen.fps)
@@ -70,10 +71,10 @@ def windows(chosen: argparse.Namespace, duration_s: Fraction) -> Plan:
 
 @contextlib.contextmanager
 def new_file(path: Path) -> Iterator[Path]:
-    """A name to write to; the file appears under ``path`` when it is complete, and its folder is made.
+    """Give a name to write to; the file appears under ``path`` when it is complete, and its folder is made.
 
     Raises:
-        LongTalkError: the disk.
+        LongTalkError: the disk is full, or refuses the file.
     """
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -85,7 +86,7 @@ def check_new_file(path: Path, force: bool) -> None:
     """Refuse a place to write to that is taken.
 
     Raises:
-        LongTalkError: a folder, or a file that ``--force`` was not given for.
+        LongTalkError: there is a folder, or a file that ``--force`` was not given for.
     """
     if path.is_dir() or (os.path.lexists(path) and not force):
         raise LongTalkError(

@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...base.words import time_text
 from ..plan.song_text import SUBJECT
 from .arguments import add_force, add_json, add_windows, check_new_file, new_file, windows
 from .terminal import Progress, say, say_json, table
@@ -61,14 +62,12 @@ def _song(chosen: argparse.Namespace) -> int:
 
 
 def _say(song: Song) -> None:
-    from ..plan.schedule_text import time_text
-
     tempo = f"{song.tempo_bpm:.1f} beats per minute, {len(song.beats_s)} beats" if song.beats_s else "no beat found"
     say(f"{song.duration_s:.2f} s, {tempo}")
     rows = [["section", "from", "to", "level", "energy"]]
     for number, section in enumerate(song.sections, 1):
         times = (time_text(Fraction(time_s)) for time_s in (section.start_s, section.end_s))
-        rows.append([str(number), *times, f"{section.level_db:+.1f} dB", section.energy])
+        rows.append([str(number), *times, f"{section.level_db:+.1f} dB", section.energy.value])
     for line in table(rows, right=(0, 1, 2, 3)):
         say(line)
     say()
@@ -84,7 +83,7 @@ def _content(song: Song, schedule: str) -> dict[str, Any]:
                 "start_s": section.start_s,
                 "end_s": section.end_s,
                 "level_db": section.level_db,
-                "energy": section.energy,
+                "energy": section.energy.value,
             }
             for section in song.sections
         ],

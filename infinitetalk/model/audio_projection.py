@@ -15,13 +15,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from ...audio.encoder.features import LAYERS as AUDIO_LAYERS
-from ...audio.encoder.features import WIDTH as AUDIO_WIDTH
+from ...audio.encoder.wav2vec2 import LAYERS as AUDIO_LAYERS
+from ...audio.encoder.wav2vec2 import WIDTH as AUDIO_WIDTH
 from ...base.grid import VAE_STEP
 from .gate import Gate, gated
 
 AUDIO_WINDOW = 5
-#: Feature frames a later latent frame takes: 3 on the left, 2 in the middle, 3 on the right.
+#: How many feature frames a later latent frame takes: 3 on the left, 2 in the middle, 3 on the right.
 LATER_WINDOW = AUDIO_WINDOW + VAE_STEP - 1
 
 
@@ -49,7 +49,7 @@ class AudioProjection(nn.Module):
 
 
 def mirrored(indices: torch.Tensor, count: int) -> torch.Tensor:
-    """Indices past the end of ``count`` frames, turned back into them: backwards, then forwards again, and so on.
+    """Turn indices past the end of ``count`` frames back into them: backwards, then forwards again, and so on.
 
     The official code appends the last missing frames in reverse order, so the last frame comes twice. Turning the
     indices instead copies nothing: an hour of features is 3.3 GB.
@@ -61,7 +61,7 @@ def mirrored(indices: torch.Tensor, count: int) -> torch.Tensor:
 def frame_windows(features: torch.Tensor, start: int, end: int) -> torch.Tensor:
     """The 5 feature frames around each pixel frame.
 
-    Clamped at the start and at the end of the track; a window that reaches past the track sees it mirrored.
+    They are clamped at the start and at the end of the track. A window that reaches past the track sees it mirrored.
 
     Args:
         features: ``[T, ...]``, one per pixel frame.
@@ -100,7 +100,7 @@ def split_windows(windows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def project(layers: Any, first: torch.Tensor, later: torch.Tensor) -> torch.Tensor:
-    """Audio tokens of each latent frame.
+    """The audio tokens of each latent frame.
 
     Args:
         layers: an :class:`AudioProjection`, or any module with the same five layers.
@@ -129,14 +129,14 @@ def audio_context(
     gates: Sequence[Gate] = (),
     device: Any = None,
 ) -> torch.Tensor:
-    """Audio tokens of the latent frames that stand for pixel frames ``[start, end)``.
+    """The audio tokens of the latent frames that stand for pixel frames ``[start, end)``.
 
     The speakers' tokens lie behind one another in each latent frame.
 
     Args:
         layers: the projection.
         features: one ``[T, layers, width]`` per speaker.
-        gates: one per speaker, where some pauses are to be silence; nothing is copied but what is asked for.
+        gates: one per speaker, where pauses are to be silence. Only the features that are asked for are copied.
         device: where to compute.
 
     Returns:
@@ -156,7 +156,7 @@ def audio_context(
 def silent_context(layers: Any, latents: int, *, dtype: torch.dtype, device: Any = None) -> torch.Tensor:
     """The tokens of absent audio, for audio guidance: features of zeros through the projection.
 
-    They are one person's, however many speak, as in the official code (``torch.zeros_like(audio)[-1:]`` in
+    They are those of one person, however many speak, as in the official code (``torch.zeros_like(audio)[-1:]`` in
     MeiGen-AI/InfiniteTalk, ``wan/multitalk.py``); so no token of the picture is assigned to a speaker there.
 
     Returns:

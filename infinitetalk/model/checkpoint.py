@@ -1,4 +1,4 @@
-"""Reading an InfiniteTalk file: what it holds, in its own dtype, or a clear word about what it is instead."""
+"""Reads an InfiniteTalk file: the weights in their own dtypes, or a clear word about what the file is instead."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
-from ...audio.encoder.features import LAYERS as AUDIO_LAYERS
-from ...audio.encoder.features import WIDTH as AUDIO_WIDTH
+from ...audio.encoder.wav2vec2 import LAYERS as AUDIO_LAYERS
+from ...audio.encoder.wav2vec2 import WIDTH as AUDIO_WIDTH
 from ...base.errors import LongTalkError
 from ...base.tensors import described, is_finite
 from .audio_attention import AUDIO_HEADS
@@ -26,19 +26,19 @@ log = logging.getLogger(__name__)
 WANTED = "an InfiniteTalk patch (wan2.1_infiniteTalk_single_fp16.safetensors, ..._multi_fp16.safetensors or a GGUF)"
 PREFIXES = ("model.diffusion_model.", "diffusion_model.")
 PRECISIONS = (torch.float32, torch.float16, torch.bfloat16)
-#: No weight is larger: it would be infinite in half precision.
+#: The largest weight: a larger one would be infinite in half precision.
 LARGEST = 65504.0
-#: How the names of scaled fp8's factors end.
+#: How the names of the factors of scaled fp8 weights end.
 SCALES = ("scale_weight", "weight_scale")
 PER_FRAME = AUDIO_LAYERS * AUDIO_WIDTH
 
-#: Up to 1000 blocks, 25 times those of the 14B model: the number says how many are built.
+#: The most blocks, 25 times those of the 14B model: the number in a file says how many are built.
 _OURS = re.compile(
     r"audio_proj\.(proj1|proj1_vf|proj2|proj3|norm)\.(weight|bias)"
     r"|blocks\.(0|[1-9][0-9]{0,2})\.(audio_cross_attn\.(q_linear|kv_linear|proj)|norm_x)\.(weight|bias)"
 )
 
-#: Key fragments that tell what a file is, most telling first, and where it belongs.
+#: Parts of weight names that tell what a file is, the most telling first, and where such a file belongs.
 _KINDS = (
     (("lora_up.", "lora_A.", "lora_down."), "a LoRA", "Load it with Load LoRA (Model Only)"),
     (("feature_extractor.conv_layers.",), "a speech encoder", "Load it with Load Audio Encoder"),
@@ -66,8 +66,8 @@ class PatchSizes:
     """What the shapes of a file say about its model.
 
     Attributes:
-        width: hidden size of the diffusion model it was made for.
-        layers: its transformer blocks.
+        width: the hidden size of the diffusion model that the file was made for.
+        layers: how many transformer blocks that model has.
         intermediate, tokens, audio_width: see :class:`~.audio_projection.AudioProjection`.
     """
 
@@ -78,7 +78,7 @@ class PatchSizes:
     audio_width: int
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Of every weight of the model, by name."""
+        """The shape of every weight of the model, by name."""
         linears = {
             "audio_proj.proj1": (self.intermediate, AUDIO_WINDOW * PER_FRAME),
             "audio_proj.proj1_vf": (self.intermediate, LATER_WINDOW * PER_FRAME),
@@ -105,7 +105,7 @@ class PatchFile:
 
     Attributes:
         weights: by the names of :class:`~.audio_attention.InfiniteTalkModel`, finite.
-        packed: matrices in fp8 or GGUF's block formats, by the same names; with ``weights`` these are all.
+        packed: the matrices in fp8 or in GGUF's block formats, by the same names; there are no further weights.
     """
 
     weights: dict[str, torch.Tensor]
@@ -114,14 +114,14 @@ class PatchFile:
 
     @property
     def kinds(self) -> str:
-        """What the matrices are kept in, the most frequent first: "Q4_K, Q6_K, float32"."""
+        """The formats that the matrices are kept in, the most frequent first: "Q4_K, Q6_K, float32"."""
         matrices = [str(each.dtype).removeprefix("torch.") for each in self.weights.values() if each.ndim == 2]
         counts = Counter([*(each.kind for each in self.packed.values()), *matrices])
         return ", ".join(kind for kind, _ in counts.most_common())
 
 
 def _size(name: str, shapes: Mapping[str, tuple[int, ...]], weight: str, dimensions: int) -> int:
-    """The first dimension of a weight, which must be there and have some."""
+    """The first dimension of a weight, which must be there and have so many dimensions."""
     shape = shapes.get(weight)
     if shape is None or len(shape) != dimensions or 0 in shape:
         raise LongTalkError(
@@ -134,9 +134,9 @@ def _size(name: str, shapes: Mapping[str, tuple[int, ...]], weight: str, dimensi
 
 
 def _sizes(name: str, shapes: Mapping[str, tuple[int, ...]]) -> PatchSizes:
-    """What model the shapes are for; every shape is the one that model needs.
+    """The sizes of the model that the shapes belong to; every shape must be the one that this model needs.
 
-    Only then is memory reserved by them: together the weights are then as large as the file.
+    Memory is reserved only after that: then the weights together are as large as the file.
     """
     blocks = {int(match[3]) for weight in shapes if (match := _OURS.fullmatch(weight)) and match[3]}
     if not blocks:
@@ -188,7 +188,7 @@ def _fp8(name: str, weight: str, tensor: torch.Tensor, scale: torch.Tensor | Non
     """A float8 matrix with its factor.
 
     Raises:
-        LongTalkError: a factor of another shape or kind.
+        LongTalkError: the factor has another shape or kind.
     """
     rows = tensor.shape[0]
     if scale is not None:
@@ -204,10 +204,10 @@ def _fp8(name: str, weight: str, tensor: torch.Tensor, scale: torch.Tensor | Non
 
 
 def _checked(name: str, weight: str, value: torch.Tensor | PackedWeight) -> torch.Tensor | PackedWeight:
-    """A weight of a kind that can be computed with.
+    """The weight, which must be of a kind that can be computed with.
 
     Raises:
-        LongTalkError: other kinds of numbers, NaN or infinite values.
+        LongTalkError: it has another kind of numbers, or NaN or infinite values.
     """
     if isinstance(value, torch.Tensor) and value.dtype not in PRECISIONS:
         raise LongTalkError(
@@ -226,7 +226,7 @@ def _checked(name: str, weight: str, value: torch.Tensor | PackedWeight) -> torc
 def _read_tensors(
     file: TensorFile, sources: Mapping[str, str], wanted: Iterable[str]
 ) -> dict[str, torch.Tensor | PackedWeight]:
-    """Weights of a safetensors file: float8 matrices packed, float8 vectors as float16."""
+    """The weights of a safetensors file: float8 matrices stay packed, float8 vectors become float16."""
     scales = {weight: sources[found] for weight in wanted if (found := _scale_name(weight, sources))}
     raw = file.read([*(sources[weight] for weight in wanted), *scales.values()])
     out: dict[str, torch.Tensor | PackedWeight] = {}

@@ -1,6 +1,6 @@
 """What a run will need of memory, disk and time, from its plan and sizes. Plain arithmetic; no torch, no ComfyUI.
 
-Estimates of disk and memory are cautious (more than is used); that of time aims at the middle.
+The estimates of disk and memory are cautious (more than is used); the estimate of time aims at the middle.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ...audio.encoder.wav2vec2 import LAYERS, WIDTH
 from ...base.grid import VAE_STEP, WAN_GRID, LatentGrid
 from ...base.rates import FPS
 from ...base.words import count
 from .windows import Plan, Window
 
 TOKEN_SIDE = 16
-"""Pixels along one side of a token: 2x2 latents of 8x8 pixels."""
+"""Pixels along one side of a token, which is 2x2 latents of 8x8 pixels."""
 
 # Disk. Bits per pixel as our encoder settings write them, measured at 832x480 on four clips of 3 s: a person talking
 # (InfiniteTalk's example), a sharp portrait that sways, and the same with grain of 1 and 2 levels (standard deviation):
@@ -43,8 +44,8 @@ _SOUND_BYTES_PER_S = {"h264": 24_000, "h265": 24_000, "ffv1": 288_000, "prores":
 _FLOAT_COPIES = 3
 # As bytes: the window before, which waits for the encoder, and what the encoder itself looks ahead.
 _BYTE_COPIES = 2
-_FEATURE_BYTES = 12 * 768 * 4
-"""One frame of speech: 12 layers of 768 float32."""
+_FEATURE_BYTES = LAYERS * WIDTH * 4
+"""The speech features of one frame, in float32."""
 
 # Time. Shares of what a large matrix product reaches on the same device (matmul_flops_per_s in ../host/preflight.py),
 # measured on one H200 where that is 660 to 700 TFLOP/s. The 14B model with ComfyUI 0.33's attention: 400 to 450 in fp16
@@ -66,7 +67,7 @@ VAE_WIDTH = 96
 """Channels of the published WAN 2.1 VAE at full size."""
 _TEXT_TOKENS = 512
 _PICTURE_TOKENS = 257
-"""CLIP vision's."""
+"""How many tokens CLIP vision makes of a picture."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +75,13 @@ class Estimate:
     """What the rest of a run will need.
 
     Attributes:
-        windows: still to make.
-        windows_total: of the plan.
-        gpu_bytes: for the activations of one forward of the longest window; None on a CPU, or when it is unknown.
-        host_bytes: memory of the machine besides the models.
-        disk_bytes: that will be written; Save Video makes another copy of the video.
-        seconds: to make the windows; loading the models is not in it. None when it is unknown.
-        measured: whether the time is from windows this run has finished.
+        windows: how many windows are still to be made.
+        windows_total: how many windows the plan has.
+        gpu_bytes: what the activations of one forward of the longest window take; None on a CPU, or when it is unknown.
+        host_bytes: the memory of the machine that the run takes besides the models.
+        disk_bytes: what will be written; Save Video makes another copy of the video.
+        seconds: the time to make the windows, without loading the models; None when it is unknown.
+        measured: whether the time was measured on windows that this run has finished.
     """
 
     windows: int
@@ -92,7 +93,7 @@ class Estimate:
     measured: bool = False
 
     def text(self) -> str:
-        """One line for the run's report."""
+        """The estimate as one line for the run's report."""
         left = count(self.windows, "window")
         if self.windows < self.windows_total:
             left = f"{self.windows:,} of {count(self.windows_total, 'window')} to make"
@@ -104,9 +105,9 @@ class Estimate:
         if self.seconds is None:
             parts.append("time unknown before the first window")
         elif self.measured:
-            parts.append(f"about {time_text(self.seconds)} (from the windows made before)")
+            parts.append(f"about {duration_text(self.seconds)} (from the windows made before)")
         else:
-            parts.append(f"about {time_text(self.seconds)} (before the first window; then measured)")
+            parts.append(f"about {duration_text(self.seconds)} (before the first window; then measured)")
         return "estimate: " + ", ".join(parts)
 
 
@@ -120,14 +121,14 @@ class Transformer:
 
 
 def size_text(size_bytes: float) -> str:
-    """``6.3 GB``, ``420 MB``; decimal, as elsewhere in the reports."""
+    """A size in words: ``6.3 GB``, ``420 MB``; decimal, as elsewhere in the reports."""
     if size_bytes >= 0.95e9:
         return f"{size_bytes / 1e9:.1f} GB"
     return f"{max(1, math.ceil(size_bytes / 1e6))} MB"
 
 
-def time_text(seconds: float) -> str:
-    """Rounded as an estimate deserves: ``45 s``, ``28 min``, ``2 h 10 min``."""
+def duration_text(seconds: float) -> str:
+    """A duration in words, rounded as an estimate deserves: ``45 s``, ``28 min``, ``2 h 10 min``."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     minutes = round(seconds / 60)
@@ -143,7 +144,7 @@ def longest(plan: Plan) -> Window:
 
 
 def bits_per_pixel(codec: str, crf: int) -> float:
-    """Cautious bits per pixel of a talking video; ``crf`` counts for h264 and h265 only."""
+    """The bits per pixel of a talking video, estimated cautiously; ``crf`` counts for h264 and h265 only."""
     bits = _BITS_PER_PIXEL[codec]
     if codec not in ("h264", "h265"):
         return bits
@@ -152,18 +153,18 @@ def bits_per_pixel(codec: str, crf: int) -> float:
 
 
 def video_bytes(frames: int, width: int, height: int, codec: str, crf: int) -> int:
-    """One video file of so many frames, without sound."""
+    """The size of a video file of so many frames, without sound."""
     picture_bytes = width * height * bits_per_pixel(codec, crf) / 8
     return math.ceil(frames * (picture_bytes + _FRAME_BYTES[codec])) + _FILE_BYTES
 
 
 def sound_bytes(frames: int, codec: str, fps: int = FPS) -> int:
-    """The sound under so many frames in the format that goes with the codec, at 48 kHz in stereo."""
+    """The size of the sound under so many frames, in the format that goes with the codec, at 48 kHz in stereo."""
     return math.ceil(frames / fps * _SOUND_BYTES_PER_S[codec]) + _FILE_BYTES
 
 
 def carry_bytes(motion_frames: int, width: int, height: int, grid: LatentGrid = WAN_GRID) -> int:
-    """What a window leaves for the next besides its video: motion latents (float32), one frame (uint8), a record."""
+    """The size of what a window leaves for the next: latents (float32), one frame (uint8) and a record."""
     motion_bytes = 4 * math.prod(grid.shape(max(1, motion_frames), width, height))
     return motion_bytes + width * height * 3 + _FILE_BYTES + _RECORD_BYTES
 
@@ -171,9 +172,9 @@ def carry_bytes(motion_frames: int, width: int, height: int, grid: LatentGrid = 
 def disk_bytes(
     plan: Plan, start: int, width: int, height: int, codec: str, crf: int, grid: LatentGrid = WAN_GRID
 ) -> int:
-    """All that is written from window ``start`` (0-based) on.
+    """The size of all that is written from window ``start`` (0-based) on.
 
-    Each window's segment and carry; then the whole video, joined from the segments while they are all still there;
+    That is each window's segment and carry; then the whole video, which is joined while all segments are still there;
     and the sound, once as a file and once in the video.
     """
     segments = 0
@@ -189,22 +190,22 @@ def disk_bytes(
 
 
 def frames_bytes(frames: int, width: int, height: int) -> int:
-    """Frames as ComfyUI's IMAGE: float32 RGB."""
+    """The size of frames as ComfyUI's IMAGE, float32 RGB."""
     return frames * width * height * 3 * 4
 
 
 def window_host_bytes(frames: int, width: int, height: int) -> int:
-    """All copies of a window's frames that are alive at once."""
+    """The size of all copies of a window's frames that are alive at once."""
     return frames * width * height * 3 * (4 * _FLOAT_COPIES + _BYTE_COPIES)
 
 
 def features_bytes(frames: int, speakers: int) -> int:
-    """Speech features of the whole video, float32 ``[T, 12, 768]`` per speaker."""
+    """The size of the speech features of the whole video, float32 ``[T, 12, 768]`` per speaker."""
     return frames * _FEATURE_BYTES * speakers
 
 
 def host_bytes(plan: Plan, width: int, height: int, speakers: int, return_images: bool) -> int:
-    """Memory of the machine besides the models and what ComfyUI held before (the sound, the text's encoding)."""
+    """The memory that a run takes besides the models and what ComfyUI held before (the sound, the encoded text)."""
     images = frames_bytes(plan.frames, width, height) if return_images else 0
     features = features_bytes(plan.requested_frames, speakers)
     return window_host_bytes(longest(plan).length, width, height) + features + images
@@ -214,17 +215,17 @@ def host_bytes(plan: Plan, width: int, height: int, speakers: int, return_images
 
 
 def latents_of(frames: int) -> int:
-    """Latent frames of a window: one for the first frame, one per four after it."""
+    """How many latent frames a window has: one for the first frame, and one for every four after it."""
     return (frames - 1) // VAE_STEP + 1
 
 
 def tokens_of(frames: int, width: int, height: int) -> int:
-    """Picture tokens the transformer works on."""
+    """How many picture tokens the transformer works on."""
     return latents_of(frames) * (height // TOKEN_SIDE) * (width // TOKEN_SIDE)
 
 
 def forward_flops(model: Transformer, tokens: int) -> float:
-    """Floating point operations of one forward, a multiplication and an addition counted as two.
+    """How many floating point operations one forward takes; a multiplication and an addition count as two.
 
     Per layer, with n tokens, d = hidden, f = ffn and c = 512 + 257 tokens of text and CLIP vision:
 
@@ -255,7 +256,7 @@ def linear_share(model: Transformer, tokens: int) -> float:
 
 
 def speakers_flops(model: Transformer, tokens: int, speakers: int) -> float:
-    """What telling several speakers apart adds to one forward, as operations that take as long."""
+    """How many operations take as long as what several speakers add to one forward, which has to tell them apart."""
     if speakers < 2:
         return 0.0
     each = _TWO_SPEAKERS_FLOPS + (speakers - 2) * _FURTHER_SPEAKER_FLOPS
@@ -275,16 +276,16 @@ def run_seconds(
     vae_width: int = VAE_WIDTH,
     speakers: int = 1,
 ) -> float:
-    """Seconds to make the windows from ``start`` on.
+    """How many seconds it takes to make the windows from ``start`` on.
 
     Args:
         plan, start, width, height: the windows, the first one to make (0-based), the video's size.
         steps: denoising steps of each window.
-        forwards: of the model per step.
-        model: its sizes.
-        flops_per_s: what a large matrix product reaches on this device in the model's type.
+        forwards: how often the model runs in each step.
+        model: the sizes of the model.
+        flops_per_s: the speed that a large matrix product reaches on this device in the model's dtype.
         vae_width: channels of the VAE.
-        speakers: several take longer than one.
+        speakers: how many there are; several take longer than one.
 
     Each window costs its forwards, its decode and the encode of its motion frames; a session encodes the reference
     once. Loading the models is left out, and so is streaming weights that do not fit: at 25 GB/s over PCIe 4.0 that is

@@ -26,11 +26,13 @@ from ...base.values import as_whole, check_number, shown
 from .windows import Plan, PlanMode, Window
 
 FPS_MAX = 60
+WINDOW_S, OVERLAP_S = 19.88, 2.0
+"""Length of a window and of what it takes over, where nobody asks for others."""
 WINDOW_MAX_S = 60.0
-"""Three times what the model's positions reach (20 s)."""
+"""The longest window: three times what the positions of the model reach (20 s)."""
 
 LATE_LATENTS = 3
-"""Pinned latents that are decoded with what follows them, where the overlap has that many to spare.
+"""How many pinned latents are decoded with what follows them, where the overlap has that many to spare.
 
 LTX's video decoder looks ahead, too: the last frames of a window that is decoded alone differ from those of the whole
 video's decode, and the eye sees a step there. So a window's last frames come out of the next one, which was given the
@@ -44,8 +46,8 @@ class Geometry:
 
     Attributes:
         fps: frames per second.
-        window_latents: of a full window.
-        overlap_latents: pinned at the start of every later window; below ``window_latents``.
+        window_latents: how many latents a full window has.
+        overlap_latents: how many are pinned at the start of every later window; fewer than ``window_latents``.
     """
 
     fps: int
@@ -58,14 +60,14 @@ class Geometry:
 
     @property
     def stride_frames(self) -> int:
-        """Frames from a window's start to the next one's, and what a later window adds."""
+        """How many frames lie between the starts of two windows; so many frames a later window adds."""
         if not self.overlap_latents:
             return self.window_frames
         return LTX_STEP * (self.window_latents - self.overlap_latents)
 
     @property
     def overlap_frames(self) -> int:
-        """Frames that two neighbouring windows share: what an overlap in seconds effectively is."""
+        """How many frames two neighbouring windows share, which is the overlap that is really used."""
         return self.window_frames - self.stride_frames
 
     @property
@@ -81,7 +83,7 @@ class Geometry:
         return self.overlap_frames / self.fps
 
     def windows_for(self, frames: int) -> int:
-        """How many windows cover this many frames: 1 + ceil((frames - window) / stride), 1 at least."""
+        """How many windows cover so many frames: 1 + ceil((frames - window) / stride), at least 1."""
         return 1 + max(0, -(-(frames - self.window_frames) // self.stride_frames))
 
     def start_frame(self, index: int) -> int:
@@ -89,17 +91,17 @@ class Geometry:
         return index * self.stride_frames
 
     def start_sample(self, index: int, rate_hz: int) -> int:
-        """The audio sample at which window ``index`` starts, rounded to the nearest."""
+        """The audio sample that is nearest to the start of window ``index``."""
         return nearest_sample(self.start_frame(index), rate_hz, self.fps)
 
 
 def nearest_sample(frame: int, rate_hz: int, fps: int) -> int:
-    """The audio sample at a frame's beginning, the nearest one, in exact integers."""
+    """The audio sample that is nearest to the beginning of a frame, in exact integers."""
     return (2 * frame * rate_hz + fps) // (2 * fps)
 
 
 def check_fps(fps: Any) -> int:
-    """A frame rate as a plain int.
+    """The value as a frame rate, a plain int.
 
     Raises:
         LongTalkError
@@ -116,10 +118,10 @@ def check_fps(fps: Any) -> int:
 
 
 def geometry(window_s: float, overlap_s: float, fps: int) -> Geometry:
-    """Window and overlap in seconds, as targets, in whole latents; see the module for the formula.
+    """Round a window and an overlap in seconds to whole latents; the formula stands at the top of the module.
 
     Raises:
-        LongTalkError: not numbers, out of range, or an overlap that leaves a window nothing new.
+        LongTalkError: a value is no number or out of range, or the overlap leaves a window nothing new.
     """
     fps = check_fps(fps)
     check_number(window_s, "window_seconds", 0.0, WINDOW_MAX_S)
@@ -149,13 +151,13 @@ def plan_ltx(frames: int, shape: Geometry, late_latents: int = LATE_LATENTS) -> 
     """Lay windows over ``frames`` frames; the last one is as long as it has to be.
 
     Args:
-        frames: what the audio needs.
-        shape: of the windows.
+        frames: how many the audio needs.
+        shape: window and overlap.
         late_latents: pinned latents that come out of the later window, see :data:`LATE_LATENTS`; at most half of the
             overlap is taken, so that they also have what came before them.
 
     Raises:
-        LongTalkError: no frame.
+        LongTalkError: there is no frame.
     """
     count = as_whole(frames)
     if count is None or count < 1:

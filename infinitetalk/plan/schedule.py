@@ -1,4 +1,4 @@
-"""Which prompt each window runs on. Fractions of a second; the same for every model family.
+"""Which prompt each window runs on, the same for every model family. Times are fractions of a second.
 
 A schedule has boundaries, where one entry's time ends and another's begins; windows have starts, where their new
 frames begin. With snapping every boundary moves to the nearest window start, so that each window has one prompt.
@@ -21,27 +21,28 @@ from fractions import Fraction
 
 from ...base.errors import LongTalkError
 from ...base.values import check_number
-from .schedule_text import Note, Schedule, Stretch, time_text
+from ...base.words import time_text
+from .schedule_text import Note, Schedule, Stretch
 from .windows import Plan
 
 BLEND_MAX_S = 600.0
 
 Weights = tuple[tuple[int, float], ...]
-"""(entry, weight) of one window: entries by index, in the order of time, all weights above 0, together 1."""
+"""The entries that a window runs on, as (index, weight) in the order of time. Weights are above 0 and add up to 1."""
 
 _LINES_AT_EACH_END = 20
-"""A table of more than twice as many lines is shortened in the middle."""
+"""Lines listed at each end; a table of more than twice as many is shortened in the middle."""
 
 
 @dataclass(frozen=True)
 class Boundary:
-    """Where the prompt changes, as written and as it became. Seconds."""
+    """Where the prompt changes, as it was written and as it became, in seconds."""
 
     wanted: Fraction
     at: Fraction
     before: int
     after: int
-    """Indices of the entries it lies between."""
+    """The indices of the entries before and after it."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,11 @@ class Resolved:
     starts: tuple[Fraction, ...]
     total: Fraction
     windows: tuple[Weights, ...]
-    """For each window its entries and their weights."""
+    """The entries of each window and their weights."""
     boundaries: tuple[Boundary, ...]
-    """All that lie in the video, those included whose entry was dropped."""
+    """All boundaries in the video, also those of entries that were dropped."""
     blend_s: Fraction
-    """Width that was used; 0 is a hard switch."""
+    """The width of a change that was used; 0 is a hard switch."""
     notes: tuple[Note, ...]
     """The schedule's own notes, and what came of laying it over these windows."""
 
@@ -78,7 +79,7 @@ def resolve_schedule(
     """Give each window its entries and their weights.
 
     Args:
-        schedule: what was written.
+        schedule: the schedule as it was written.
         starts: seconds at which the windows' new frames begin: 0 first, rising.
         total: seconds at which the video ends, after the last start.
         snap: move each boundary to the nearest window start, or to the video's end where that is nearer.
@@ -86,7 +87,7 @@ def resolve_schedule(
             a window: anything narrower would mostly fall between two middles.
 
     Raises:
-        LongTalkError: the starts do not rise from 0 to below the total; a blend outside 0 to 600 s.
+        LongTalkError: the starts do not rise from 0 to below the total; the blend is outside 0 to 600 s.
     """
     edges = [Fraction(start) for start in starts] + [Fraction(total)]
     if len(edges) < 2 or edges[0] != 0 or any(end <= start for start, end in itertools.pairwise(edges)):
@@ -119,11 +120,11 @@ def resolve_schedule(
 
 
 def schedule_report(resolved: Resolved, *, whole: bool = False) -> str:
-    """Which windows have which prompt, then the notes. Plain text.
+    """Which windows have which prompt, then the notes, as plain text.
 
     Args:
-        resolved: what to tell.
-        whole: every line, however many there are; otherwise the middle of a long table is left out.
+        resolved: the schedule laid over the windows.
+        whole: list every line, however many there are; otherwise the middle of a long table is left out.
     """
     groups = itertools.groupby(enumerate(resolved.windows), key=lambda window: window[1])
     lines = [_group_line(resolved, [index for index, _ in group], weights) for weights, group in groups]
@@ -136,7 +137,7 @@ def schedule_report(resolved: Resolved, *, whole: bool = False) -> str:
 
 
 def entries_report(schedule: Schedule) -> str:
-    """The schedule before any window is known: each entry with its time, then the notes. Plain text."""
+    """The schedule before any window is known, as plain text: each entry with its time, then the notes."""
     lines = [
         f"  {time_text(each.start)} - {'end' if each.end is None else time_text(each.end)}: {each.label(12)}"
         for each in schedule.entries
@@ -146,7 +147,7 @@ def entries_report(schedule: Schedule) -> str:
 
 
 def notes_text(notes: Sequence[Note]) -> list[str]:
-    """A line for each note, ready for a report."""
+    """The notes as lines of a report."""
     return [f"note: schedule, {note}" for note in notes]
 
 
@@ -176,7 +177,7 @@ def _weights(visible: Sequence[Stretch], boundaries: Sequence[Boundary], time: F
 
 
 def _passed(since: Fraction, width: Fraction) -> float:
-    """How far a change of a width is over, a time after its centre: 0 before, 1 after, a raised cosine between."""
+    """How far a change is over at a time after its centre: 0 before the change, 1 after it, a raised cosine between."""
     if 2 * abs(since) >= width:
         return float(since >= 0)
     return 0.5 + 0.5 * math.sin(math.pi * float(since / width))
@@ -197,7 +198,7 @@ def _moved(schedule: Schedule, boundaries: Sequence[Boundary]) -> Iterator[Note]
 def _dropped(
     schedule: Schedule, visible: Sequence[Stretch], windows: Sequence[Weights], total: Fraction, snap: bool
 ) -> Iterator[Note]:
-    """Entries without any window, but for those that other lines cover, which the schedule notes itself."""
+    """Notes on entries that no window has, but for those that other lines cover: the schedule itself notes these."""
     shown = {stretch.entry for stretch in visible}
     used = {entry for weights in windows for entry, _ in weights}
     for index in sorted({stretch.entry for stretch in schedule.stretches} - used):
@@ -216,7 +217,7 @@ def _dropped(
 
 
 def _after_the_last(schedule: Schedule, visible: Sequence[Stretch], total: Fraction) -> Iterator[Note]:
-    """The gap at the end, which only the video's length shows."""
+    """A note on a gap at the end, which only the length of the video shows."""
     ends = [entry.end for entry in schedule.entries]
     latest = max((end for end in ends if end is not None), default=total)
     if None not in ends and latest < total:

@@ -19,15 +19,16 @@ from fractions import Fraction
 from ...base.errors import LongTalkError
 from ...base.times import parse_time
 from ...base.values import shown
+from ...base.words import time_text
 
 MAX_LINES = 1000
-"""A line for every 3.6 s of an hour. Each line is compared with all above it."""
+"""The most lines, which is one for every 3.6 s of an hour. Each line is compared with all above it."""
 
 _DASHES = "-\u2013\u2014"
-"""A hyphen, and the dashes that word processors make of it."""
+"""A hyphen, and the dashes that word processors make of one."""
 
 _TIME = r"[0-9]{1,9}(?::[0-9]{1,9}){0,2}(?:\.[0-9]{1,9})?(?!:?[0-9])"
-"""It ends where the digits do: 1:30 is never taken for second 1 and a text that begins with 30."""
+"""A time, which ends where the digits do: 1:30 is never taken for second 1 and a text that begins with 30."""
 _ENTRY = re.compile(
     rf"(?P<start>{_TIME})\s*(?:(?P<open>\+)|[{_DASHES}]\s*(?P<end>{_TIME}))?\s*:(?P<text>.*)", re.DOTALL
 )
@@ -39,10 +40,10 @@ _FORMS = "'start-end: text', 'start+: text' or 'start: text' with times such as 
 
 @dataclass(frozen=True)
 class Note:
-    """Something the user should know: of one line, or of the schedule as a whole."""
+    """Something the user should know about one line, or about the schedule as a whole."""
 
     line: int | None
-    """Line of the text, counted from 1; None when it is about all of it."""
+    """The line of the text, counted from 1; None when the note is about the whole schedule."""
     text: str
 
     def __str__(self) -> str:
@@ -54,11 +55,11 @@ class Entry:
     """One line of a schedule. It asks for [start, end); other lines may take some of that from it."""
 
     line: int
-    """Line of the text, counted from 1."""
+    """The line of the text, counted from 1."""
     start: Fraction
-    """Seconds."""
+    """Where it begins, in seconds."""
     end: Fraction | None
-    """Seconds; None: to the end of the video."""
+    """Where it ends, in seconds; None for the end of the video."""
     text: str
 
     def label(self, words: int = 6) -> str:
@@ -73,9 +74,9 @@ class Stretch:
 
     start: Fraction
     end: Fraction | None
-    """None: to the end of the video."""
+    """None for the end of the video."""
     entry: int
-    """Index into the schedule's entries."""
+    """The index of the entry in the schedule."""
 
 
 @dataclass(frozen=True)
@@ -83,11 +84,11 @@ class Schedule:
     """A schedule as it was written, before anything is known about the video."""
 
     entries: tuple[Entry, ...]
-    """In the order of the lines."""
+    """The entries in the order of their lines."""
     stretches: tuple[Stretch, ...]
-    """They tile [0, end of the video) in order, neighbours of different entries."""
+    """Which entry holds when: they tile [0, end of the video) in order, and neighbours have different entries."""
     notes: tuple[Note, ...]
-    """Gaps, overlaps, covered entries, changing subjects."""
+    """What is odd: gaps, overlaps, covered entries, changing subjects."""
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -127,17 +128,8 @@ def parse_schedule(text: str) -> Schedule:
     return Schedule(tuple(entries), tuple(_filled(pieces)), tuple(sorted(notes, key=lambda note: note.line or 0)))
 
 
-def time_text(seconds: Fraction | float) -> str:
-    """Seconds as m:ss.ff, or h:mm:ss.ff from an hour on, rounded to hundredths of a second."""
-    hundredths = round(seconds * 100)
-    minutes, rest = divmod(hundredths, 6000)
-    clock = f"{minutes % 60:02d}" if minutes >= 60 else f"{minutes}"
-    hours = f"{minutes // 60}:" if minutes >= 60 else ""
-    return f"{hours}{clock}:{rest // 100:02d}.{rest % 100:02d}"
-
-
 def words_without_subject(entries: Sequence[Entry]) -> list[str]:
-    """What tells the entries apart: their texts without the subject, where all have the same and more to say."""
+    """What tells the entries apart: their texts, without the subject where all have the same and more words."""
     texts = [entry.text for entry in entries]
     rests = [_SUBJECT_END.split(text, maxsplit=1)[1:] for text in texts]
     alike = len({_subject(text) for text in texts}) == 1
@@ -150,7 +142,7 @@ def words_without_subject(entries: Sequence[Entry]) -> list[str]:
 
 
 def _entry(number: int, line: str) -> tuple[Entry, bool]:
-    """The entry, and whether it ends where the next one starts, which only the other lines tell."""
+    """The entry of a line, and whether it ends where the next one starts, which only the other lines tell."""
     found = _ENTRY.fullmatch(line)
     if found is None:
         action = f"Write {_FORMS}; begin a comment with #"
@@ -174,7 +166,7 @@ def _entry(number: int, line: str) -> tuple[Entry, bool]:
 
 
 def _seconds(number: int, written: str) -> Fraction:
-    """m:ss, h:mm:ss or seconds, each with decimals, as an exact number of seconds."""
+    """Read a time of a line exactly; what is wrong with it is told with the number of the line."""
     try:
         return parse_time(written)
     except LongTalkError as error:
@@ -201,7 +193,10 @@ def _until_the_next(found: Sequence[tuple[Entry, bool]]) -> list[Entry]:
 
 
 def _pieces(entries: Sequence[Entry]) -> list[tuple[Fraction, Fraction | None, int | None]]:
-    """(start, end, entry) over all time from 0; the last line of the text wins, None where no line holds."""
+    """Which entry holds when, as (start, end, entry) over all time from 0.
+
+    The last line of the text wins; the entry is None where no line holds.
+    """
     times = sorted({Fraction(0), *(entry.start for entry in entries), *(e.end for e in entries if e.end is not None)})
     pieces: list[tuple[Fraction, Fraction | None, int | None]] = []
     owners: list[int | None] = [None] * len(times)
@@ -225,7 +220,7 @@ def _pieces(entries: Sequence[Entry]) -> list[tuple[Fraction, Fraction | None, i
 
 
 def _first_free(free: list[int], place: int) -> int:
-    """The first place at or after this one that no line has; shortens the way for the next search."""
+    """The first place from this one on that no line has; shortens the way for the next search."""
     while free[place] != place:
         free[place] = free[free[place]]
         place = free[place]
@@ -233,7 +228,7 @@ def _first_free(free: list[int], place: int) -> int:
 
 
 def _filled(pieces: Sequence[tuple[Fraction, Fraction | None, int | None]]) -> list[Stretch]:
-    """The pieces without gaps: the entry before goes on, the first one begins at 0."""
+    """The pieces without gaps: in a gap the entry before it goes on, and the first entry begins at 0."""
     stretches: list[Stretch] = []
     first = next(owner for _, _, owner in pieces if owner is not None)
     for start, end, owner in pieces:
@@ -249,7 +244,7 @@ def _filled(pieces: Sequence[tuple[Fraction, Fraction | None, int | None]]) -> l
 
 
 def _overlaps(entries: Sequence[Entry]) -> Iterator[Note]:
-    """Each line that takes time from lines above it."""
+    """Notes on lines that take time from lines above them."""
     for place, entry in enumerate(entries):
         taken = [(other, *common) for other in entries[:place] if (common := _common(entry, other)) is not None]
         if taken:
@@ -263,7 +258,7 @@ def _overlaps(entries: Sequence[Entry]) -> Iterator[Note]:
 
 
 def _common(one: Entry, other: Entry) -> tuple[Fraction, Fraction | None] | None:
-    """The time [start, end) that both ask for; None where they share none."""
+    """The time [start, end) that both entries ask for; None where they share none."""
     start = max(one.start, other.start)
     end = min((end for end in (one.end, other.end) if end is not None), default=None)
     return (start, end) if end is None or start < end else None
@@ -279,7 +274,7 @@ def _covered(
 
 
 def _gaps(entries: Sequence[Entry], pieces: Sequence[tuple[Fraction, Fraction | None, int | None]]) -> Iterator[Note]:
-    """Gaps within the schedule. One after its last entry depends on the video's length, see resolve_schedule."""
+    """Notes on gaps within the schedule. A gap at its end depends on the video's length, see resolve_schedule."""
     for place, (start, end, owner) in enumerate(pieces):
         if owner is not None or end is None:
             continue
@@ -290,7 +285,7 @@ def _gaps(entries: Sequence[Entry], pieces: Sequence[tuple[Fraction, Fraction | 
 
 
 def _subjects(entries: Sequence[Entry]) -> Iterator[Note]:
-    """The words up to the first comma, full stop, semicolon or colon say who is seen; they should stay the same."""
+    """A note where the subject changes, which is the words up to the first comma, full stop, semicolon or colon."""
     first = min(entries, key=lambda entry: entry.start)
     subject = _subject(first.text)
     for entry in entries:

@@ -7,22 +7,21 @@ from collections.abc import Iterator
 
 from ...base.rates import FPS
 from ...base.segment import Segment
-from ...base.words import count
-from .schedule_text import time_text
+from ...base.words import count, time_text
 from .timing import Ending, Timing
 from .windows import frames_for_duration
 
 _LINES = 20
-"""A list of more lines is shortened."""
+"""A list with more lines is shortened."""
 
 
 def timing_report(timing: Timing) -> str:
-    """Plain text: the speech of each speaker, the pauses, the ending, the shots."""
+    """The timing as plain text: the speech of each speaker, the pauses, the ending, the shots."""
     return "\n".join(_lines(timing))
 
 
 def timing_notes(timing: Timing) -> list[str]:
-    """The same in few words, for the report of a run."""
+    """The timing in few words, for the report of a run."""
     parts = [_silence(timing), _ending(timing)]
     return [f"timing: {part}" for part in parts if part]
 

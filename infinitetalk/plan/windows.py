@@ -16,23 +16,25 @@ from typing import Any
 
 from ...base.errors import LongTalkError
 from ...base.grid import VAE_STEP
-from ...base.rates import FPS, FRAME_SLACK
+from ...base.rates import FPS, FRAME_SLACK, WINDOW_FRAMES
 from ...base.values import as_whole, shown
 
+MOTION_FRAMES = 9
+"""Frames that a window takes over from the one before it, as InfiniteTalk was trained."""
 MAX_WINDOW_FRAMES = 241
-"""Three times what the model was trained on; its attention takes nine times as long."""
+"""The longest window: three times what the model was trained on; its attention takes nine times as long."""
 
 _COUNT_LIMIT = 2**63
-"""Beyond any count of frames or samples; Python writes out numbers of thousands of digits only reluctantly."""
+"""Above any count of frames or samples. Python refuses to write out numbers of thousands of digits."""
 
 
 class PlanMode(str, Enum):
     """How the windows are laid over the requested frames."""
 
     EXACT = "exact"
-    """Fewest windows, even lengths, at most 3 surplus frames."""
+    """The fewest windows, of even lengths, with at most 3 surplus frames."""
     ALIGNED_DOWN = "aligned_down"
-    """Full windows only; the end of the audio that does not fill one is left out."""
+    """Full windows only; the end of the audio, which does not fill a window, is left out."""
     ALIGNED_UP = "aligned_up"
     """Full windows only; the last one reaches past the audio and is cut."""
 
@@ -43,40 +45,40 @@ class Window:
 
     index: int
     start: int
-    """First frame sampled; the window's audio starts there too."""
+    """The first frame that is sampled; the window's audio starts there too."""
     length: int
-    """Frames sampled, 4n+1."""
+    """How many frames are sampled, 4n+1 (8n+1 for LTX)."""
     pinned: int
-    """Leading frames taken from the end of the window before; 0 in the first window."""
+    """How many of its first frames are taken from the end of the window before; 0 in the first window."""
     cut: int
-    """Trailing frames that do not come out of this window: surplus in the last, else the next one's ``taken_over``."""
+    """How many last frames do not come out of it: the surplus in the last window, else ``taken_over`` of the next."""
     step: int = VAE_STEP
     """Frames per latent after the first one."""
     taken_over: int = 0
-    """The last of the pinned frames, which come out of this window and not of the one before."""
+    """How many of the pinned frames, the last of them, come out of this window and not of the one before."""
     shot: int = 0
-    """Which shot it belongs to, from 0; nothing is carried over from one to the next."""
+    """The shot that it belongs to, from 0; nothing is carried over from one shot to the next."""
     held: int = 0
-    """Frames for which its last one stands still behind it; they are not sampled."""
+    """For how many frames its last frame stands still behind it; they are not sampled."""
 
     @property
     def audio(self) -> tuple[int, int]:
-        """Audio frames [start, end) the window listens to: one per frame sampled."""
+        """The audio frames [start, end) that the window hears: one for each frame that is sampled."""
         return self.start, self.start + self.length
 
     @property
     def output(self) -> tuple[int, int]:
-        """Frames [start, end) of the finished video that come from this window."""
+        """The frames [start, end) of the finished video that come from this window."""
         return self.start + self.pinned - self.taken_over, self.start + self.length - self.cut + self.held
 
     @property
     def latents(self) -> int:
-        """Latent frames sampled: one for the first frame, one per ``step`` after it."""
+        """How many latent frames are sampled: one for the first frame, and one for every ``step`` after it."""
         return (self.length - 1) // self.step + 1
 
     @property
     def pinned_latents(self) -> int:
-        """Leading latents held fixed: the motion frames, or the reference (1) in the first window."""
+        """How many of its first latents are held fixed: the motion frames, or the reference (1) in the first window."""
         return (self.pinned - 1) // self.step + 1 if self.pinned else 1
 
     @property
@@ -90,9 +92,9 @@ class Plan:
     """All windows of one video. The windows' output intervals tile [0, frames) in order."""
 
     requested_frames: int
-    """What the audio needs."""
+    """How many frames the audio needs."""
     frames: int
-    """What comes out; fewer than requested only in aligned_down."""
+    """How many frames come out; fewer than requested in aligned_down only."""
     window_frames: int
     motion_frames: int
     mode: PlanMode
@@ -101,41 +103,41 @@ class Plan:
 
     @property
     def shared(self) -> str:
-        """What the family calls the frames that neighbouring windows share."""
+        """The family's word for the frames that neighbouring windows share."""
         return "motion" if self.windows[0].step == VAE_STEP else "overlap"
 
     @property
     def sampled_frames(self) -> int:
-        """Frames the sampler works on, pinned and cut ones included."""
+        """How many frames the sampler works on, pinned and cut ones included."""
         return sum(window.length for window in self.windows)
 
     @property
     def surplus_frames(self) -> int:
-        """Frames sampled past the end, or past the ends of shots, and cut."""
+        """How many frames are sampled past the end of the video, or past the ends of shots, and cut."""
         return sum(window.cut for window in self.windows if not self.hands_on(window))
 
     @property
     def held_frames(self) -> int:
-        """Frames at the end in which the last sampled one stands still."""
+        """For how many frames at the end the last sampled frame stands still."""
         return self.windows[-1].held
 
     @property
     def audio_frames(self) -> int:
-        """End of the windows' audio intervals: no window asks for a feature at or past it."""
+        """The end of the windows' audio intervals: no window asks for a feature at it or past it."""
         return max(window.audio[1] for window in self.windows)
 
     @property
     def carried_latents(self) -> int:
-        """How many latents a window is given of the one before, in this plan."""
+        """How many latents a window gets from the one before it in this plan."""
         return max(window.pinned_latents for window in self.windows)
 
     @property
     def shot_starts(self) -> tuple[int, ...]:
-        """Indices of the windows that begin a shot; the first is 0."""
+        """The indices of the windows that begin a shot; the first is 0."""
         return tuple(window.index for window in self.windows if self.is_fresh(window))
 
     def is_fresh(self, window: Window) -> bool:
-        """Whether a window begins a shot: from the reference, whatever came before it."""
+        """Whether a window begins a shot, so that it starts from the reference, whatever came before it."""
         return window.index == 0 or self.windows[window.index - 1].shot != window.shot
 
     def hands_on(self, window: Window) -> bool:
@@ -159,7 +161,7 @@ class Plan:
 
 
 def frames_for_samples(samples: int, rate_hz: int, fps: int = FPS) -> int:
-    """Video frames that cover this many audio samples: ceil(samples * fps / rate), in exact integers.
+    """How many video frames cover so many audio samples: ceil(samples * fps / rate), in exact integers.
 
     No samples need no frames. Raises LongTalkError for a negative count or a rate below 1 Hz.
     """
@@ -174,7 +176,7 @@ def frames_for_samples(samples: int, rate_hz: int, fps: int = FPS) -> int:
 
 
 def frames_for_duration(seconds: float) -> int:
-    """Video frames that cover a duration: ceil(seconds * 25), where float error adds no frame.
+    """How many video frames cover a duration: ceil(seconds * 25), to which a rounding error adds no frame.
 
     10.68 s is 267 frames, although 10.68 * 25 may come out a hair above. A whole number within 40 ns counts as
     met; one audio sample at 192 kHz is 130 times as long. Any positive duration needs at least one frame. Where
@@ -198,7 +200,10 @@ def frames_for_duration(seconds: float) -> int:
 
 
 def plan_windows(
-    frames: int, window_frames: int = 81, motion_frames: int = 9, mode: PlanMode | str = PlanMode.EXACT
+    frames: int,
+    window_frames: int = WINDOW_FRAMES,
+    motion_frames: int = MOTION_FRAMES,
+    mode: PlanMode | str = PlanMode.EXACT,
 ) -> Plan:
     """Lay windows of at most L = window_frames over T = frames, each pinning m = motion_frames of the one before.
 
@@ -240,7 +245,7 @@ def plan_windows(
 
 
 def _even_lengths(frames: int, count: int, motion: int) -> list[int]:
-    """Lengths 4n+1 of `count` windows that cover `frames`, at most one VAE step apart, longer ones first.
+    """The lengths 4n+1 of `count` windows that cover `frames`, at most one VAE step apart, longer ones first.
 
     In steps of 4: S = 4s+1, m = 4k+1 and lengths 4n+1 turn "sum of lengths = S + (N-1)m" into
     "sum of n = s + (N-1)k", so the steps share out as whole numbers.
@@ -251,14 +256,16 @@ def _even_lengths(frames: int, count: int, motion: int) -> list[int]:
 
 
 def _check_sizes(window_frames: int, motion_frames: int) -> tuple[int, int]:
-    """Both as plain ints, or a LongTalkError that names the nearest values that work."""
-    full = _whole(window_frames, "window frames", "a whole number 4n+1, at least 5", "Use 81, or 4n+1 below it")
+    """Both sizes as plain ints; a LongTalkError names the nearest values that work."""
+    full = _whole(
+        window_frames, "window frames", "a whole number 4n+1, at least 5", f"Use {WINDOW_FRAMES}, or 4n+1 below it"
+    )
     if full > MAX_WINDOW_FRAMES:
         raise LongTalkError(
             "window frames",
             expected=f"{MAX_WINDOW_FRAMES} at most",
             actual=str(full),
-            action=f"Use 81, as the model was trained, or up to {MAX_WINDOW_FRAMES}",
+            action=f"Use {WINDOW_FRAMES}, as the model was trained, or up to {MAX_WINDOW_FRAMES}",
         )
     if full < 5 or full % VAE_STEP != 1:
         raise LongTalkError(
@@ -287,7 +294,7 @@ def _nearest(value: int, lowest: int, highest: int | None) -> str:
 
 
 def _whole(value: Any, what: str, expected: str, action: str) -> int:
-    """A plain int from any integer type (numpy's too), or a LongTalkError. True and 81.0 are not counts."""
+    """The value as a plain int, see :func:`~...base.values.as_whole`; a LongTalkError for anything else."""
     found = as_whole(value)
     if found is None or abs(found) >= _COUNT_LIMIT:
         raise LongTalkError(what, expected=expected, actual=shown(value), action=action)

@@ -20,6 +20,7 @@ from longtalk.infinitetalk.plan.estimate import (
     bits_per_pixel,
     carry_bytes,
     disk_bytes,
+    duration_text,
     features_bytes,
     forward_flops,
     frames_bytes,
@@ -30,7 +31,6 @@ from longtalk.infinitetalk.plan.estimate import (
     run_seconds,
     size_text,
     sound_bytes,
-    time_text,
     tokens_of,
     video_bytes,
     window_host_bytes,
@@ -273,7 +273,7 @@ def test_time_grows_with_everything(frames: int, width: int, height: int, steps:
     [(0.2, "1 s"), (45.4, "45 s"), (90, "2 min"), (1680, "28 min"), (5400, "1 h 30 min"), (7500, "2 h 05 min")],
 )
 def test_time_in_words(seconds: float, text: str) -> None:
-    assert time_text(seconds) == text
+    assert duration_text(seconds) == text
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from longtalk.base.errors import LongTalkError
+from longtalk.base.words import time_text
 from longtalk.infinitetalk.plan.schedule import Resolved, resolve_schedule, schedule_report, windows_of
-from longtalk.infinitetalk.plan.schedule_text import MAX_LINES, Schedule, parse_schedule, time_text
+from longtalk.infinitetalk.plan.schedule_text import MAX_LINES, Schedule, parse_schedule
 from longtalk.infinitetalk.plan.windows import plan_windows
 
 TENS = [Fraction(10 * k) for k in range(6)]

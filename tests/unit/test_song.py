@@ -12,6 +12,7 @@ import pytest
 from run_commands import command
 from sound_files import write
 
+from longtalk.audio.energy import Energy
 from longtalk.audio.reading.source import FileSource
 from longtalk.audio.song import Section, Song, analyse_song
 from longtalk.infinitetalk.plan.schedule import resolve_schedule, windows_of
@@ -75,7 +76,9 @@ def test_energy(level_db: float, energy: str) -> None:
 def test_the_schedule_lies_on_the_windows() -> None:
     plan = plan_windows(72 * 25)
     starts, total = windows_of(plan)
-    text = song_schedule([(0.0, "calm"), (23.9, "strong"), (47.0, "strong"), (60.3, "steady")], starts, "a man")
+    text = song_schedule(
+        [(0.0, Energy.CALM), (23.9, Energy.STRONG), (47.0, Energy.STRONG), (60.3, Energy.STEADY)], starts, "a man"
+    )
     schedule = parse_schedule(text)
     assert [entry.text for entry in schedule.entries] == [
         f"a man, {SINGING['calm']}",
@@ -90,9 +93,9 @@ def test_the_schedule_lies_on_the_windows() -> None:
 
 def test_a_section_shorter_than_a_window_gives_way() -> None:
     starts = [Fraction(0), Fraction(3), Fraction(6)]
-    text = song_schedule([(0.0, "calm"), (2.9, "strong"), (3.2, "steady")], starts)
+    text = song_schedule([(0.0, Energy.CALM), (2.9, Energy.STRONG), (3.2, Energy.STEADY)], starts)
     assert [entry.start for entry in parse_schedule(text).entries] == [0, 3]
-    assert SINGING["strong"] not in text
+    assert SINGING[Energy.STRONG] not in text
 
 
 def test_the_command(song: Song, song_file: Path, tmp_path: Path) -> None:

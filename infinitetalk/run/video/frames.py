@@ -1,4 +1,4 @@
-"""One frame by its time: of a batch of pictures, or of a video file without decoding the rest of it."""
+"""Finds one frame by its time: in a batch of pictures, or in a video file without decoding the rest of it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from ....base.errors import LongTalkError
+from ....base.rates import FPS
 from ....base.values import check_number
 from .formats import SCALE_BACK_FLAGS
 
 TIME_MAX_S = 360_000.0
-"""A hundred hours."""
+"""The latest time, a hundred hours."""
 FPS_MAX = 1000.0
 SLACK_S = Fraction(1, 1000)
 """Times are typed to the millisecond: 0.033 s means the frame that begins at 1/30 s."""
@@ -25,10 +26,10 @@ _PER_SECOND = 10**6
 
 
 def frame_number(seconds: float, fps: float, frames: int) -> int:
-    """Which frame of ``frames`` is shown at a time, from 0.
+    """Which of ``frames`` frames is shown at a time, counted from 0.
 
     Raises:
-        LongTalkError: no numbers, or a time past the last frame.
+        LongTalkError: a value is no number, or the time is past the last frame.
     """
     time = _exact(seconds)
     rate = Fraction(check_number(fps, "fps", 0.01, FPS_MAX)).limit_denominator(1001)
@@ -45,7 +46,7 @@ def video_frame(source: Any, seconds: float, start_s: float = 0.0, duration_s: f
 
     Args:
         source: a path, or an open file.
-        seconds: from the start of the video.
+        seconds: the time from the start of the video.
         start_s: where the video starts in the file, if it was trimmed.
         duration_s: how much of the file from there on is the video; 0 for all.
 
@@ -53,7 +54,7 @@ def video_frame(source: Any, seconds: float, start_s: float = 0.0, duration_s: f
         uint8 RGB ``[H, W, 3]``, upright.
 
     Raises:
-        LongTalkError: a time past the end, or a file that cannot be read.
+        LongTalkError: the time is past the end, or the file cannot be read.
     """
     time = _exact(seconds)
     kept = _exact(duration_s)
@@ -73,7 +74,7 @@ def video_frame(source: Any, seconds: float, start_s: float = 0.0, duration_s: f
 
 
 def _shown_at(container: Any, stream: Any, time: Fraction, first: Fraction) -> Any:
-    """The last frame that begins at or before a time of the file."""
+    """The last frame of a file that begins at a time or before it."""
     latest = time + SLACK_S
     container.seek(math.floor(latest / stream.time_base), stream=stream, backward=True)
     found = None
@@ -106,7 +107,7 @@ def _end(frame: Any, stream: Any) -> Fraction:
     begin = frame.pts * stream.time_base
     if frame.duration:
         return begin + frame.duration * stream.time_base
-    return begin + (1 / Fraction(stream.average_rate) if stream.average_rate else Fraction(1, 25))
+    return begin + (1 / Fraction(stream.average_rate) if stream.average_rate else Fraction(1, FPS))
 
 
 def _picture(frame: Any) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Segments and sound made into one video by copying packets: nothing is encoded again.
+"""Makes one video of segments and sound by copying packets: nothing is encoded again.
 
 One segment is open at a time, so memory does not depend on how many there are, apart from the new file's index
 (a few hundred bytes per frame).
@@ -20,6 +20,7 @@ import numpy as np
 
 from ....base.errors import LongTalkError
 from ....base.files import atomic, disk_errors
+from ....base.rates import FPS
 from .formats import FrameDecoder, FrameEncoder, VideoFormat, container_of, open_output
 
 # Matroska rounds times to milliseconds; anything further from a frame's own time is not one of our files.
@@ -30,7 +31,10 @@ _LENGTH_TOLERANCE_S = Fraction(3, 1000)
 
 @dataclass(frozen=True)
 class WrittenVideo:
-    """A finished file: ``frames`` is what was really written, ``duration_s`` = frames / fps."""
+    """A finished video file.
+
+    ``frames`` is the number of frames that were really written, and ``duration_s`` is frames / fps.
+    """
 
     path: Path
     frames: int
@@ -43,7 +47,7 @@ class WrittenVideo:
 
 
 def join(
-    path: Path, segments: Sequence[Path], sound: Path | None, video: VideoFormat, *, fps: int = 25
+    path: Path, segments: Sequence[Path], sound: Path | None, video: VideoFormat, *, fps: int = FPS
 ) -> WrittenVideo:
     """Put segments one after the other, with the sound, into one video.
 
@@ -55,12 +59,12 @@ def join(
             and replaces an old file only then.
         segments: files of :func:`~.segment.write_segment`, one or more, in order.
         sound: a file of :func:`~.soundtrack.write_sound`, or None for a silent video.
-        video: the format of all of them.
+        video: the format of all these files.
         fps: frames per second, a whole number.
 
     Raises:
-        LongTalkError: a segment or sound that cannot be read or does not fit the others, a full disk, a folder
-            without permission.
+        LongTalkError: a segment or the sound cannot be read or does not fit the others, the disk is full, or the folder
+            may not be written to.
     """
     if path.suffix.lower() != video.suffix:
         raise LongTalkError(
@@ -98,7 +102,7 @@ def read_frames(paths: Sequence[Path]) -> Iterator[np.ndarray]:
     """The frames of segments or videos, uint8 RGB ``[H, W, 3]``, decoded one at a time.
 
     Raises:
-        LongTalkError: a file that cannot be read.
+        LongTalkError: a file cannot be read.
     """
     decoder = FrameDecoder()
     for path in paths:
@@ -134,7 +138,7 @@ class _Header:
 def _copy(
     target: Any, segments: Sequence[Path], sound: _Sound | None, video: VideoFormat, fps: int
 ) -> tuple[int, _Header]:
-    """Copy everything into an open container; returns the number of frames and what they are."""
+    """Copy everything into an open container; returns the number of frames and the header of their stream."""
     picture: Any = None
     header: _Header | None = None
     frames = 0
@@ -195,7 +199,7 @@ def _add_picture(target: Any, template: Any, header: _Header, video: VideoFormat
 
 
 def _timed(packets: Iterator[Any], path: Path, first: int, video: VideoFormat, fps: int) -> Iterator[Any]:
-    """A segment's packets with the times they have in the video: ``first`` frames come before them."""
+    """The packets of a segment with the times that they have in the video, where ``first`` frames come before them."""
     shown: set[int] = set()
     for count, packet in enumerate(packets):
         time = packet.pts * packet.time_base * fps
@@ -227,7 +231,7 @@ class _Sound:
         self._copy: Any = None
 
     def add_to(self, target: Any) -> None:
-        """Make its stream in an output container."""
+        """Make the stream of the sound in an output container."""
         self._target = target
         self._copy = target.add_stream_from_template(self._stream, opaque=True)
 
@@ -286,7 +290,7 @@ def _open(path: Path, container_format: str | None) -> Iterator[Any]:
 
 
 def _packets(container: Any, stream: Any, path: Path) -> Iterator[Any]:
-    """The packets of a stream, which is the only one of its file; all that the file's header promises."""
+    """The packets of a stream, the only one of its file; refuses a file with fewer than its header promises."""
     packets = container.demux(stream)
     end_s = Fraction(0)
     while True:

@@ -1,4 +1,4 @@
-"""One finished window's frames as a file of its own: a segment.
+"""Writes the frames of one finished window as a file of their own: a segment.
 
 Every segment starts with a key frame and has the same stream header, whatever its length and content, so that
 :mod:`.join` can put segments one after the other without encoding anything again.
@@ -17,6 +17,7 @@ import torch
 from ....base.errors import LongTalkError
 from ....base.files import atomic, is_disk_error
 from ....base.pictures import rounded_to_bytes
+from ....base.rates import FPS
 from .formats import FrameEncoder, VideoFormat, check_format, open_output
 
 # Frames converted at a time: the float copy of them is four times as large as the bytes.
@@ -35,7 +36,7 @@ def to_bytes(frames: torch.Tensor, first_frame: int = 0) -> np.ndarray:
         uint8 ``[F, H, W, 3]``.
 
     Raises:
-        LongTalkError: another shape or type; NaN or infinite values.
+        LongTalkError: the frames have another shape or type, or NaN or infinite values.
     """
     shape = list(frames.shape)
     if len(shape) != 4 or shape[3] != 3 or 0 in shape:
@@ -79,7 +80,7 @@ def _chunk_to_bytes(chunk: torch.Tensor, first_frame: int) -> torch.Tensor:
     return rounded_to_bytes(values)
 
 
-def write_segment(path: Path, frames: np.ndarray, video: VideoFormat, *, fps: int = 25, held: int = 0) -> None:
+def write_segment(path: Path, frames: np.ndarray, video: VideoFormat, *, fps: int = FPS, held: int = 0) -> None:
     """Encode a window's new frames into a file of their own, without sound.
 
     Args:
@@ -87,10 +88,11 @@ def write_segment(path: Path, frames: np.ndarray, video: VideoFormat, *, fps: in
         frames: uint8 RGB ``[F, H, W, 3]``, one or more.
         video: codec, quality and container.
         fps: frames per second, a whole number.
-        held: for so many frames more the last one stands still.
+        held: for so many more frames the last one stands still.
 
     Raises:
-        LongTalkError: a codec this PyAV lacks, a size the codec cannot take, a full disk, a folder without permission.
+        LongTalkError: this PyAV lacks the codec, the codec cannot take the size, the disk is full, or the folder may
+            not be written to.
     """
     if frames.ndim != 4 or frames.shape[3] != 3 or frames.shape[0] < 1 or frames.dtype != np.uint8 or fps < 1:
         raise ValueError(f"needs uint8 [F, H, W, 3] with F >= 1 and fps >= 1, got {frames.dtype} {frames.shape}, {fps}")

@@ -1,4 +1,4 @@
-"""The sound of the video: checked when it is given, encoded a little ahead of nothing, never as a whole."""
+"""The sound of the video: checked when it is given, and encoded piece by piece, never as a whole."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ....audio.reading.layouts import LAYOUTS
 from ....audio.reading.writer import SoundStream, carried_rate_hz
 from ....base.errors import LongTalkError
 from ....base.files import atomic
+from ....base.rates import FPS
 from .formats import VideoFormat, open_output
 
 logger = logging.getLogger(__name__)
@@ -31,10 +32,10 @@ class Soundtrack:
     Attributes:
         waveform: float ``[C, N]``, 1 to 8 channels. It is shared, not copied.
         sample_rate: samples per second.
-        fade_samples: over so many at its end it fades to silence.
+        fade_samples: over so many samples at its end the sound fades to silence.
 
     Raises:
-        LongTalkError: empty, too many channels, NaN or infinite samples, no sensible rate.
+        LongTalkError: the sound is empty, has too many channels or NaN or infinite samples, or no sensible sample rate.
     """
 
     waveform: np.ndarray
@@ -96,7 +97,7 @@ class Soundtrack:
         return self.samples / self.sample_rate
 
     def block(self, start: int, stop: int) -> np.ndarray:
-        """Samples ``[C, stop - start]`` as they are heard; a copy where they fade."""
+        """The samples [start, stop) as they are heard, ``[C, stop - start]``; a copy where they fade."""
         block = self.waveform[:, start:stop]
         if self.samples - stop >= self.fade_samples:
             return block
@@ -137,7 +138,7 @@ class SoundEncoder:
             self._position = stop
 
     def finish(self, frames: int) -> None:
-        """Encode the rest under ``frames`` frames in all and empty the encoder."""
+        """Encode the rest of the sound under all ``frames`` frames, and write what the encoder still holds."""
         self.write_until(frames)
         sound = self._sound
         if self._position < sound.samples:
@@ -147,19 +148,19 @@ class SoundEncoder:
         self._stream.finish()
 
 
-def write_sound(path: Path, sound: Soundtrack, video: VideoFormat, *, frames: int, fps: int = 25) -> None:
+def write_sound(path: Path, sound: Soundtrack, video: VideoFormat, *, frames: int, fps: int = FPS) -> None:
     """Write the sound under ``frames`` frames into a file of its own, in the container of ``video``.
 
     The same sound gives the same bytes.
 
     Args:
         path: gets its name when it is complete; an old file is replaced.
-        sound: cut at the end of the picture, never padded.
-        frames: of the whole video, 1 or more.
+        sound: is cut at the end of the picture, never padded.
+        frames: how many the whole video has, 1 or more.
         fps: frames per second, a whole number.
 
     Raises:
-        LongTalkError: a full disk or a folder without permission.
+        LongTalkError: the disk is full, or the folder may not be written to.
     """
     if frames < 1 or fps < 1:
         raise ValueError(f"frames and fps must be 1 or more, got {frames} and {fps}")
