@@ -24,16 +24,16 @@ SILENCE_PEAK = 1e-4
 MAX_START_S = 3600.0
 """The longest silence before a track: the length of the longest videos that are tested."""
 _PER_SECOND = 10**6
-"""Starts are exact to the microsecond, finer than a sample: 0.3 as a binary fraction lies a sample too early."""
+"""Starts are exact to the microsecond, which is finer than a sample: 0.3 as a binary fraction is a sample too early."""
 
 
 class TrackMode(str, Enum):
     """How the tracks of several speakers lie on the timeline."""
 
     PARA = "para"
-    """All start at 0, each after its own silence."""
+    """All tracks start at 0, each after its own silence."""
     ADD = "add"
-    """One after the other, each after its own pause."""
+    """The tracks follow one another, each after its own pause."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +41,7 @@ class Arrangement:
     """Speakers on one timeline.
 
     Attributes:
-        tracks: one per speaker, each at its own rate, all of one duration; zeros where a speaker is silent.
+        tracks: one per speaker, each at its own sample rate, all equally long; zeros where a speaker is silent.
         mix: the sound for the video.
         notes: what was changed, in plain words.
     """
@@ -59,9 +59,10 @@ def _labels(tracks: Sequence[Track]) -> list[str]:
 
 
 def _common_samples(duration_s: Fraction, rate_hz: int) -> int:
-    """Samples that cover ``duration_s`` at ``rate_hz`` without reaching into one more video frame.
+    """How many samples at ``rate_hz`` cover ``duration_s`` without reaching into one more video frame.
 
-    Rounding up alone could: 1 s is 25 frames, but 1 s at a rate 25 does not divide would round up past them.
+    Rounding up is not enough: 1 s is 25 frames, but at a rate that 25 does not divide, 1 s rounded up to whole samples
+    reaches past them.
     """
     frames = ceil(duration_s * FPS)
     return min(ceil(duration_s * rate_hz), floor(Fraction(frames, FPS) * rate_hz))
@@ -71,7 +72,7 @@ def checked_starts(starts_s: Sequence[float] | None, labels: Sequence[str]) -> l
     """The silence before each track, in exact seconds.
 
     Raises:
-        LongTalkError: not one per track, or out of range.
+        LongTalkError: there is not one start per track, or a start is out of range.
     """
     if starts_s is None:
         return [Fraction(0)] * len(labels)
@@ -101,7 +102,7 @@ def timeline(silences_s: Sequence[Fraction], lengths_s: Sequence[Fraction], mode
 
 
 def _placed(waveform: torch.Tensor, start: int, length: int) -> torch.Tensor:
-    """``[C, N]`` at sample ``start`` of ``length`` samples of silence; the same tensor when it fills them."""
+    """A sound ``[C, N]`` put at sample ``start`` into ``length`` samples of silence; itself when it fills them."""
     if start == 0 and waveform.shape[1] == length:
         return waveform
     out = torch.zeros(waveform.shape[0], length)
@@ -112,7 +113,7 @@ def _placed(waveform: torch.Tensor, start: int, length: int) -> torch.Tensor:
 def _mix(
     tracks: Sequence[Track], labels: Sequence[str], starts_s: Sequence[Fraction], duration_s: Fraction, notes: list[str]
 ) -> Track:
-    """Sum of all tracks at the highest rate with the most channels."""
+    """The sum of all tracks, at the highest of their sample rates and with the most channels of any."""
     rate_hz = max(track.sample_rate for track in tracks)
     channels = max(track.channels for track in tracks)
     mixed = torch.zeros(channels, _common_samples(duration_s, rate_hz))

@@ -42,7 +42,7 @@ class Canvas:
         self.pixels[top:bottom, left:right] = colour
 
     def hatch(self, left: int, top: int, right: int, bottom: int, colour: Colour, *, crossed: bool = False) -> None:
-        """Fill and lay white diagonals over it. They run on one grid, so neighbouring parts join up."""
+        """Fill a box and lay white diagonals over it. All diagonals run on one grid, so neighbouring parts join up."""
         self.box(left, top, right, bottom, colour)
         period, line = max(self.px(12), 4), max(self.px(3), 1)
         rows, columns = np.ogrid[top:bottom, left:right]
@@ -54,17 +54,23 @@ class Canvas:
     def text(
         self, x: float, y: float, text: str, colour: Colour = INK, *, size: int = BODY, anchor: str = "la"
     ) -> None:
-        """Keep a text for the end. The anchor is Pillow's: horizontal l, m, r; vertical a (top), m (middle)."""
+        """Keep a text for the end. The anchor is one of Pillow's: horizontal l, m, r; vertical a (top), m (middle)."""
         self._texts.append(((x, y), text, self.px(size), colour, anchor))
 
     def row_label(self, y: float, text: str, colour: Colour = INK) -> None:
-        """A name left of the timeline, shortened to fit there."""
+        """Write a row's name left of the timeline, shortened to fit there."""
         left = self.px(24)
         text = self.shortened(text, self.margin - self.px(36))
         self.text(left, y, text, colour, anchor="lm")
 
     def time_axis(self, left: int, right: int, top: int, marks: Sequence[tuple[int, str]]) -> None:
-        """A line with ticks below it: their columns and words."""
+        """Draw a line with ticks below it.
+
+        Args:
+            left, right: columns [left, right) of the line.
+            top: its row.
+            marks: the column and the words of each tick.
+        """
         self.box(left, top, right, top + self.px(2), FAINT)
         for x, text in marks:
             self.box(x, top + self.px(2), x + self.px(2), top + self.px(10), FAINT)
@@ -75,7 +81,7 @@ class Canvas:
         return _font(self.px(size)).getlength(text)
 
     def shortened(self, text: str, room: float, size: int = BODY) -> str:
-        """The text, or as much of its beginning as has room, and three dots."""
+        """The text where there is room for it, else as much of its beginning as fits, and three dots."""
         if self.text_width(text, size) <= room:
             return text
         while text and self.text_width(text + "...", size) > room:

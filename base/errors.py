@@ -1,4 +1,4 @@
-"""The one error type LongTalk raises for anything a user can cause."""
+"""The one error that LongTalk raises for anything a user can cause."""
 
 from __future__ import annotations
 

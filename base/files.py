@@ -19,7 +19,7 @@ from .errors import LongTalkError
 PART_SUFFIX = ".part"
 """What an unfinished file's name ends with."""
 
-# EFBIG: beyond the file system's (FAT32: 4 GB) or the process's limit for one file. EDQUOT does not exist on Windows.
+# EFBIG: the file system (FAT32: 4 GB) or the process limits the size of a file. EDQUOT does not exist on Windows.
 _NO_SPACE = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _NO_ACCESS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, getattr(errno, "ETXTBSY", errno.EBUSY)}
 # The name is taken by a folder, part of the path is a file, the folder is gone, the name is too long for the disk.

@@ -16,10 +16,10 @@ class LatentGrid(NamedTuple):
     """How a family's VAE packs frames.
 
     Attributes:
-        channels: per latent.
-        spatial: pixels per latent along each side.
-        step: frames per latent after the first one.
-        side: what width and height are multiples of.
+        channels: numbers in a latent.
+        spatial: pixels along one side of a latent.
+        step: frames in each latent after the first one, which holds one frame.
+        side: the number that the width and the height of a video must be multiples of.
         packed: whether the sampler is handed all numbers in one row, as ComfyUI packs the latents of several streams.
     """
 
@@ -30,15 +30,15 @@ class LatentGrid(NamedTuple):
     packed: bool = False
 
     def shape(self, frames: int, width: int, height: int) -> list[int]:
-        """Of so many frames' latents, ``[1, C, f, h, w]``."""
+        """The shape of the latents of so many frames, ``[1, C, f, h, w]``."""
         return [1, self.channels, (frames - 1) // self.step + 1, height // self.spatial, width // self.spatial]
 
     def sampled_shape(self, frames: int, width: int, height: int) -> list[int]:
-        """What the sampler is handed of them, ``[1, C, f, h, w]`` or packed ``[1, 1, C * f * h * w]``."""
+        """The shape in which the sampler gets them: ``[1, C, f, h, w]``, or packed ``[1, 1, C * f * h * w]``."""
         shape = self.shape(frames, width, height)
         return [1, 1, math.prod(shape)] if self.packed else shape
 
 
 WAN_GRID = LatentGrid(16, 8, VAE_STEP, 16)
 LTX_GRID = LatentGrid(128, 32, LTX_STEP, 32, packed=True)
-"""Of the pictures. The sound's latents, packed behind them, are a fiftieth of them at 832x448."""
+"""The grid of the picture's latents. The sound's latents are packed behind them, a fiftieth as many at 832x448."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of time, half-open. An end of infinity: whatever comes."""
+    """A stretch of time in seconds, [start_s, end_s). A stretch that ends at infinity has no end."""
 
     start_s: float
     end_s: float

@@ -23,7 +23,7 @@ class Strip:
     right: int
 
     def x(self, frame: int) -> int:
-        """Pixel column where a frame begins."""
+        """The pixel column where a frame begins."""
         return self.left + round((frame - self.start) * self.columns_per_frame)
 
     @property
@@ -37,7 +37,10 @@ def scaled(size: float, width: int) -> int:
 
 
 def ticks(strip: Strip, apart: int, fps: int) -> list[tuple[int, str]]:
-    """Column and words of each tick of the time axis: the finest round step with which they are so far apart."""
+    """The column and the words of each tick of the time axis.
+
+    The step is the finest round one with which the ticks are at least ``apart`` columns from one another.
+    """
     steps = itertools.chain(
         (1, 5), (fps * seconds for seconds in _TICK_SECONDS), (3600 * fps * 2**power for power in itertools.count(1))
     )

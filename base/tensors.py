@@ -10,7 +10,7 @@ from .values import shown
 
 
 def is_plain(value: object) -> TypeGuard[torch.Tensor]:
-    """Whether it is a tensor that holds its values one by one: not sparse, nested, quantised or without memory."""
+    """Whether it is a tensor that holds its numbers one by one: not sparse, nested, quantised or without memory."""
     return (
         isinstance(value, torch.Tensor)
         and value.layout is torch.strided
@@ -28,7 +28,7 @@ def is_finite(tensor: torch.Tensor) -> bool:
 
 
 def described(value: object) -> str:
-    """A value in a message; of a tensor its kind and shape, ``float32 [1, 77, 768]``."""
+    """A value as a message names it; a tensor by its kind and shape, ``float32 [1, 77, 768]``."""
     if value is None:
         return "nothing"
     if isinstance(value, (bool, int, float, str)):

@@ -15,9 +15,9 @@ _TIME = re.compile(
 
 
 def parse_time(text: str) -> Fraction:
-    """``M:SS``, ``H:MM:SS`` or bare seconds, each with or without decimals, as exact seconds.
+    """Read ``M:SS``, ``H:MM:SS`` or bare seconds, each with or without decimals, as exact seconds.
 
-    ``1:05.5`` is 131/2. Minutes pass 59 where there are no hours: ``75:00`` is 4500.
+    ``1:05.5`` is 131/2. Minutes may pass 59 where there are no hours: ``75:00`` is 4500.
 
     Raises:
         LongTalkError: anything else: a sign, seconds from 60 on after a colon, one digit after a colon.

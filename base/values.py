@@ -1,6 +1,6 @@
-"""Numbers, choices and switches as another node delivers them: what the widget would allow, or a clear word about it.
+"""Checks of numbers, choices and switches that another node delivers: only what the widget would allow passes.
 
-ComfyUI holds a widget to its range and its list, but not what is linked into it.
+ComfyUI holds what a user sets in a widget to the widget's range and list, but not what another node sends into it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _shorten.maxlong = 30
 
 
 def shown(value: object) -> str:
-    """A value in a message: as it is written in Python, but short whatever it is."""
+    """A value as a message names it: as Python writes it, but short whatever it is."""
     try:
         return " ".join(_shorten.repr(value).split())
     except ValueError:  # Python refuses to write whole numbers of thousands of digits
@@ -36,7 +36,7 @@ def as_whole(value: object) -> int | None:
 
 
 def check_whole(value: object, name: str, lowest: int, highest: int) -> int:
-    """A whole number within its widget's range.
+    """The value as a whole number, which must lie within its widget's range.
 
     Raises:
         LongTalkError
@@ -53,7 +53,7 @@ def check_whole(value: object, name: str, lowest: int, highest: int) -> int:
 
 
 def check_number(value: object, name: str, lowest: float, highest: float) -> float:
-    """A number within its widget's range.
+    """The value as a number, which must lie within its widget's range.
 
     Raises:
         LongTalkError
@@ -75,7 +75,7 @@ def check_number(value: object, name: str, lowest: float, highest: float) -> flo
 
 
 def check_choice(value: object, name: str, options: Iterable[str]) -> str:
-    """One of a widget's options.
+    """The value, which must be one of a widget's options.
 
     Raises:
         LongTalkError
@@ -88,7 +88,7 @@ def check_choice(value: object, name: str, options: Iterable[str]) -> str:
 
 
 def check_flag(value: object, name: str) -> bool:
-    """A switch: true or false, or the numbers 1 and 0.
+    """The value as a switch; it must be true or false, or the number 1 or 0.
 
     Raises:
         LongTalkError

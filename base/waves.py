@@ -1,4 +1,4 @@
-"""The course of a sound over a picture's columns."""
+"""A sound drawn over the columns of a picture: how loud it is at each of them."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ GRID: Colour = (222, 222, 222)
 
 
 def draw_envelope(canvas: Canvas, rows: tuple[int, int], left: int, found: np.ndarray, colour: Colour) -> None:
-    """The extremes pale, the RMS in full colour.
+    """Draw a sound: the extremes pale, the RMS in full colour.
 
     Args:
         canvas: what to draw on.
-        rows: [top, bottom).
+        rows: the rows [top, bottom) that the sound may fill.
         left: the first column.
         found: lowest sample, highest sample and RMS per column, [3, C], where 1 reaches the edge of the rows.
-        colour: of the RMS.
+        colour: the colour of the RMS.
     """
     (top, bottom), px = rows, canvas.px
     middle, half = (top + bottom) / 2, (bottom - top) / 2 - px(1)
     row = np.arange(top, bottom)[:, None] + 0.5
     low, high, rms = found * half
-    # where a column holds a sample or two, reach for its neighbour, so that the line does not break up
+    # A column that holds a sample or two reaches for its neighbour, so that the line does not break up.
     low[1:], high[1:] = np.minimum(low[1:], high[:-1]), np.maximum(high[1:], low[:-1])
     columns = slice(left, left + found.shape[1])
     for under, over, shade in ((low, high, _pale(colour)), (np.maximum(low, -rms), np.minimum(high, rms), colour)):
@@ -34,10 +34,15 @@ def draw_envelope(canvas: Canvas, rows: tuple[int, int], left: int, found: np.nd
 
 
 def envelope(samples: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Lowest sample, highest sample and RMS in each [edges[i], edges[i+1]), without copying the samples.
+    """The lowest sample, the highest sample and the RMS of each chunk of a sound. The samples are not copied.
 
-    edges: int [C+1], ascending. A chunk without a sample takes the one at its start. Chunks that begin past the
-    last sample are dropped, so float64 [3, C or fewer] comes back. NaN and infinite samples count as 0.
+    Args:
+        samples: ``[N]``; NaN and infinite samples count as 0.
+        edges: int ``[C + 1]``, ascending; chunk i is samples [edges[i], edges[i + 1]). A chunk without a sample takes
+            the one at its start.
+
+    Returns:
+        float64 ``[3, C]``, or fewer columns: chunks that begin past the last sample are dropped.
     """
     starts = edges[:-1][edges[:-1] < len(samples)]
     if not len(starts):

@@ -16,19 +16,19 @@ def _changes(frames: torch.Tensor) -> torch.Tensor:
 
 
 def seam_ratio(frames: torch.Tensor, starts: Sequence[int], around: int = 12, period: int = FRAMES_PER_LATENT) -> float:
-    """Change into the first frames of windows over that into other frames that begin a latent; 1 is seamless.
+    """How much more a picture changes where a window begins than where any other latent begins; 1 is seamless.
 
     Like is compared with like: frames of one latent are drawn together, so the picture changes more from latent to
     latent, in a video without any windows, too (:func:`pulse` says how much).
 
-    Of the means: a single window's first frame may well be one in which much moves. (A run's report looks at each
-    window by itself, against the median inside it; there, talk has up to 3.)
+    The ratio is that of the means over all windows, as much may well move in the first frame of a single one. (A
+    run's report looks at each window by itself, against the median inside it; there, a person who talks has up to 3.)
 
     Args:
-        frames: of the whole video.
+        frames: all frames of the video.
         starts: the windows' first frames, ascending, without the first window's.
-        around: frames before and after each among which it is compared with every ``period``-th.
-        period: frames per latent; 1 compares with all.
+        around: a window's first frame is compared with every ``period``-th frame so far before and after it.
+        period: frames per latent; 1 compares with all frames.
     """
     change = _changes(frames)
     at = torch.tensor([start - 1 for start in starts])
@@ -43,14 +43,14 @@ def pulse(frames: torch.Tensor, period: int = FRAMES_PER_LATENT) -> float:
     """How much more a picture changes from latent to latent than from frame to frame; 1 is even.
 
     Args:
-        frames: of a video whose latents after the first, of one frame, have ``period`` frames each.
+        frames: all frames of a video whose first latent has one frame, and every later latent ``period`` frames.
     """
     change = _changes(frames)
     return float(change[::period].mean() / change.mean().clamp(min=1e-6))
 
 
 def colour_drift(frames: torch.Tensor, span: int = 125) -> float:
-    """Largest difference of a channel's mean between the first ``span`` frames and any later ones, in 255ths.
+    """The largest difference of a channel's mean between the first ``span`` frames and any later ones, in 255ths.
 
     Five seconds by default: a mouth that opens and a head that moves change a picture's mean, too.
     """
@@ -73,7 +73,7 @@ def still_difference(frames: torch.Tensor, reference: torch.Tensor, still: torch
 def flicker(frames: torch.Tensor) -> float:
     """How far frames lie off the middle between their neighbours, mean absolute difference in 255ths.
 
-    What moves evenly has none; what changes to and fro has all of it.
+    A picture that moves evenly has no flicker; in one that changes to and fro all change is flicker.
     """
     middle = (frames[:-2] + frames[2:]) / 2
     return float((frames[1:-1] - middle).abs().mean()) * 255

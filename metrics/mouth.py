@@ -8,7 +8,7 @@ from itertools import groupby
 import torch
 
 QUIET = 0.02
-"""An opening up to this is silence."""
+"""Up to this opening, the sound asks for a mouth that rests."""
 _STEEPNESS = 25.0
 
 
@@ -22,19 +22,20 @@ class Box:
     right: int
 
     def moved(self, columns: int) -> Box:
-        """The same for a face that stands so many pixels further to the right."""
+        """The box of a face that stands so many pixels further to the right."""
         return Box(self.top, self.bottom, self.left + columns, self.right + columns)
 
 
 def mouth_height(frames: torch.Tensor, box: Box, dark: float = 0.42) -> torch.Tensor:
-    """Height of the mouth's dark inside in pixels, ``[F]``: of every column in the box, on average.
+    """The height of the mouth's dark inside in pixels, ``[F]``: the mean over the columns of the box.
 
     A pixel that is half lip counts in part, so the height does not change in whole pixels.
 
     Args:
         frames: ``[F, H, W, 3]``.
         box: where to look.
-        dark: red below this is the inside of a mouth; lips and skin are redder. Best in the middle between them.
+        dark: pixels whose red is below this are the inside of a mouth; lips and skin are redder. A value in the middle
+            between the two is best.
     """
     red = frames[:, box.top : box.bottom, box.left : box.right, 0]
     return torch.sigmoid((dark - red) * _STEEPNESS).sum(dim=1).mean(dim=1)
@@ -45,9 +46,9 @@ class Rest:
     """A mouth while nothing is to be said.
 
     Attributes:
-        frames: how many were looked at.
-        height: mean, in pixels.
-        spread: standard deviation, in pixels.
+        frames: how many frames were looked at.
+        height: the mean height of the mouth, in pixels.
+        spread: the standard deviation of its height, in pixels.
     """
 
     frames: int
@@ -56,16 +57,16 @@ class Rest:
 
 
 def resting(height: torch.Tensor, opening: torch.Tensor, after: int = 5, at_least: int = 10) -> Rest:
-    """The mouth in silences.
+    """Measure a mouth in the silences of a sound.
 
     Args:
         height: of the mouth in each frame, ``[F]``.
         opening: what the sound asks for, ``[F]``.
-        after: frames that a mouth has to close in, at the beginning of each silence; they do not count.
-        at_least: frames that a silence has to last.
+        after: how many frames a mouth has to close in; these frames at the beginning of each silence do not count.
+        at_least: how many frames a silence has to last.
 
     Raises:
-        ValueError: no such silence.
+        ValueError: there is no such silence.
     """
     count = min(len(height), len(opening))
     found: list[int] = []

@@ -1,4 +1,4 @@
-"""Whether mouths follow voices."""
+"""How closely mouths follow voices."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 REACH = 6
-"""Frames a mouth is looked for to be early or late."""
+"""By how many frames a mouth may be early or late and is still found to follow."""
 
 
 def correlation(mouth: torch.Tensor, voice: torch.Tensor, lag: int = 0) -> float:
@@ -32,9 +32,9 @@ class Sync:
     """How a mouth follows a voice.
 
     Attributes:
-        r: correlation at lag 0.
+        r: the correlation at lag 0.
         lag: frames by which the mouth is late where it follows best; below 0 it is early.
-        best: correlation there.
+        best: the correlation at that lag.
     """
 
     r: float
@@ -43,12 +43,12 @@ class Sync:
 
 
 def follow(mouth: torch.Tensor, voice: torch.Tensor) -> Sync:
-    """Compare them at lags of up to :data:`REACH` frames."""
+    """Compare a mouth with a voice at lags of up to :data:`REACH` frames."""
     found = {lag: correlation(mouth, voice, lag) for lag in range(-REACH, REACH + 1)}
     lag = max(found, key=lambda each: (found[each], -abs(each)))
     return Sync(found[0], lag, found[lag])
 
 
 def who_follows(mouths: Sequence[torch.Tensor], voices: Sequence[torch.Tensor]) -> list[list[float]]:
-    """Correlation at lag 0 of every mouth with every voice: a row for each mouth."""
+    """The correlation at lag 0 of every mouth with every voice: a row for each mouth."""
     return [[correlation(mouth, voice) for voice in voices] for mouth in mouths]

@@ -25,12 +25,12 @@ class Reach(NamedTuple):
     span: int
 
     def frames(self, samples: int) -> int:
-        """Frames a sound of so many samples gives."""
+        """How many frames a sound of so many samples gives."""
         return max(0, (samples - self.span) // self.hop + 1)
 
 
 def reach_of(layers: Any) -> Reach:
-    """Reach of layers that each hold an unpadded ``conv``: (320, 400) for all seven of wav2vec2."""
+    """The reach of a stack of layers that each hold an unpadded ``conv``: (320, 400) for all seven of wav2vec2."""
     hop = span = 1
     for layer in layers:
         span += (layer.conv.kernel_size[0] - 1) * hop
@@ -50,7 +50,10 @@ class _Source:
     check: Callable[[], None]
 
     def chunks(self, reach: Reach, chunk_frames: int) -> Iterator[tuple[int, int, torch.Tensor]]:
-        """``(start, end, [1, 1, n])``: the sound that frames [start, end) see; all frames in order, none twice."""
+        """The sound chunk by chunk, as ``(start, end, [1, 1, n])``: the samples that frames [start, end) see.
+
+        The chunks have all frames in order, and none twice.
+        """
         frames = reach.frames(self.samples.shape[0])
         for start in range(0, frames, chunk_frames):
             self.check()
@@ -87,7 +90,7 @@ def _measure(conv: nn.Module, source: _Source, reach: Reach, chunk_frames: int) 
 
 
 def _normalise(norm: nn.GroupNorm, statistics: _Statistics, y: torch.Tensor) -> torch.Tensor:
-    """Group normalisation of ``[1, C, n]`` with statistics measured elsewhere."""
+    """Group normalisation of ``[1, C, n]`` with statistics that were measured before."""
     weight, bias = (each.detach().cpu().double() for each in (norm.weight, norm.bias))
     scale = weight / torch.sqrt(statistics.variance + norm.eps)
     shift = bias - statistics.mean * scale
@@ -103,20 +106,20 @@ def conv_features(
     chunk_frames: int,
     check: Callable[[], None],
 ) -> torch.Tensor:
-    """Output of the convolutions, before the projection.
+    """The output of the convolutions, before the projection.
 
     Args:
         model: wav2vec2 with ``feature_extractor.conv_layers`` and ``do_normalize``, as ComfyUI builds it.
         samples: mono at the model's rate, ``[N]`` on the CPU.
         device, dtype: what to compute on and in.
-        chunk_frames: frames made at a time.
+        chunk_frames: how many frames are made at a time.
         check: called before each chunk.
 
     Returns:
         ``[1, F, C]`` on ``device``, 50 frames per second; F is 0 for fewer than 400 samples.
 
     Raises:
-        LongTalkError: a normalisation over time other than the base model's.
+        LongTalkError: the model normalises over time in another way than the base model.
     """
     layers = model.feature_extractor.conv_layers
     norms: list[Any] = [getattr(layer, "layer_norm", None) for layer in layers]

@@ -1,4 +1,4 @@
-"""ffmpeg's sound filters over a sound that is read in blocks, and its meter. Memory does not grow with the length."""
+"""Runs a sound that is read in blocks through ffmpeg's filters and its meter. Memory does not grow with the length."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..reading.layouts import layout_name
 
 @dataclass(frozen=True)
 class Filter:
-    """One filter of ffmpeg with its options, in the order in which they are written."""
+    """One filter of ffmpeg, with its options in the order in which they are written."""
 
     name: str
     options: tuple[tuple[str, str | float], ...] = ()
@@ -30,7 +30,7 @@ class Filter:
         return {key: value if isinstance(value, str) else f"{value:.8g}" for key, value in self.options}
 
     def text(self) -> str:
-        """As ffmpeg's own command line takes it."""
+        """The filter as ffmpeg's own command line takes it."""
         values = ":".join(f"{key}={value}" for key, value in self.values().items())
         return f"{self.name}={values}" if values else self.name
 
@@ -47,12 +47,12 @@ def through(
 
     Args:
         blocks: float32 ``[C, n]``, any lengths.
-        filters: one after the other.
-        rate_hz: of the blocks.
+        filters: run one after the other.
+        rate_hz: sample rate of the blocks.
         channels: of the blocks.
 
     Yields:
-        float32 ``[C, n]`` as the filters cut it. What they hold back at the end comes too.
+        The result, float32 ``[C, n]``, in blocks as the filters cut it, with what they hold back until the end.
     """
     layout = layout_name(channels)
     graph = av.filter.Graph()
@@ -85,7 +85,7 @@ class Counter:
 
 
 def _frames(blocks: Iterable[np.ndarray], rate_hz: int, layout: str) -> Iterator[av.AudioFrame | None]:
-    """Packed float frames, and None for the end."""
+    """The blocks as frames of packed floats, and None for the end."""
     start = 0
     for block in blocks:
         packed = np.ascontiguousarray(block.T, dtype=np.float32).reshape(1, -1)
@@ -99,15 +99,15 @@ def _frames(blocks: Iterable[np.ndarray], rate_hz: int, layout: str) -> Iterator
 
 
 GATE_LUFS = -70.0
-"""Absolute gate of BS.1770-4. The filter reports this value when no block passed."""
+"""The absolute gate of BS.1770-4. The filter reports this value when no block passed."""
 
 RANGE_S = 4.0
-"""What a loudness range is measured of at least: stretches of 3 s, every 0.1 s."""
+"""A shorter sound has no loudness range, which compares stretches of 3 s that begin every 0.1 s."""
 
 _KEYS = {"I": "integrated_lufs", "LRA": "range_lu", "LRA.low": "low_lufs", "true_peak": "true_peak"}
 _PREFIX = "lavfi.r128."
 _LINE_BYTES = 100
-"""More than a line of the report has."""
+"""More bytes than a line of the report has."""
 
 
 @dataclass(frozen=True)
@@ -116,9 +116,9 @@ class Loudness:
 
     Attributes:
         integrated_lufs: ITU-R BS.1770-4; None where no block of 0.4 s is above -70 LUFS.
-        range_lu: EBU Tech 3342, of stretches of 3 s; 0 for a sound below 4 s.
+        range_lu: EBU Tech 3342, over stretches of 3 s; 0 for a sound below 4 s.
         low_lufs: the lower end of that range.
-        true_peak: 1 is full scale, to three digits after the point; between the samples, too. 0 if not asked for.
+        true_peak: the peak between the samples too, 1 for full scale, to three decimals; 0 if nobody asked for it.
     """
 
     integrated_lufs: float | None
@@ -131,7 +131,7 @@ class Loudness:
         return 20 * math.log10(self.true_peak) if self.true_peak else -math.inf
 
     def to_json(self) -> dict[str, float | None]:
-        """For a program; what is not there is None."""
+        """The loudness as a program reads it; None for what could not be measured."""
         return {
             "integrated_lufs": self.integrated_lufs,
             "range_lu": self.range_lu,
@@ -152,15 +152,15 @@ class Meter:
     def __init__(self, *, peaks: bool = True) -> None:
         self._peaks = peaks
         self.loudness = Loudness(None, 0.0, 0.0, 0.0)
-        """Of the sound that passed last, as soon as all of it has passed."""
+        """The loudness of the sound that passed last, as soon as all of it has passed."""
 
     def through(
         self, blocks: Iterable[np.ndarray], filters: Sequence[Filter], rate_hz: int, channels: int
     ) -> Iterator[np.ndarray]:
-        """As :func:`through`; the meter stands behind the last filter and changes no sample.
+        """Run a sound through filters as :func:`through` does; the meter measures what comes out and changes no sample.
 
         Raises:
-            LongTalkError: nowhere to write a small temporary file.
+            LongTalkError: there is nowhere to write a small temporary file.
         """
         # The filter writes its results into the metadata of frames. PyAV shows those only since 18.1, so other filters
         # print them into files. Given as keywords, a path needs no escaping (a Windows drive has a colon).
@@ -190,14 +190,14 @@ class Meter:
     def measure(
         self, blocks: Iterable[np.ndarray], rate_hz: int, channels: int, filters: Sequence[Filter] = ()
     ) -> Loudness:
-        """Of a sound that is needed for nothing else."""
+        """The loudness of a sound that is needed for nothing else."""
         for _ in self.through(blocks, filters, rate_hz, channels):
             pass
         return self.loudness
 
 
 def _report_folder() -> str:
-    """A writable folder with a name in ASCII: older PyAV (16, for one) passes nothing else to a filter.
+    """A writable folder whose name is ASCII: older PyAV (16, for one) can pass no other name to a filter.
 
     The usual temporary folder of Windows contains the user's name.
     """

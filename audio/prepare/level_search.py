@@ -24,29 +24,29 @@ from .filters import Filter, Loudness
 from .stages import Stages
 
 _TOLERANCE_LU = 0.25
-"""Half of what is promised: another meter may differ by 0.1 LU."""
+"""How far the loudness may miss its target: half of what is promised, as another meter may differ by 0.1 LU."""
 _NEAR_LU = 1.0
-"""So far from its target the loudness tells which range will come out."""
+"""Only with the loudness this near its target can be told which range will come out."""
 _RANGE_TOLERANCE_LU = 0.5
 _PEAK_MARGIN_DB = 0.15
-"""Below the ceiling: ffmpeg's meter reads the true peak of drums up to 0.15 dB too low."""
+"""How far below the ceiling the peak must stay: ffmpeg's meter reads the true peak of drums up to 0.15 dB too low."""
 _LEAST_STEP_DB = 0.1
-"""By which a limit is lowered, times the rounds that have not been enough."""
+"""A limit is lowered by at least this, times the number of rounds that have not been enough."""
 _MOST_ROUNDS = 12
 _MOST_RATIO = 20.0
-"""Of the compressor; more is a limiter."""
+"""The largest ratio of the compressor; a larger one makes it a limiter."""
 _MOST_GAIN_DB = 90.0
 _LOUD_GAIN_DB = 20.0
-"""More than this is worth a word."""
+"""A larger gain is mentioned in the notes."""
 
 _LIMITER_LOSS = 0.3
-"""Loudness that limiting takes per dB by which the peaks pass the ceiling: a first guess, from speech and music."""
+"""How much loudness limiting takes per dB by which the peaks pass the ceiling; a first guess, from speech and music."""
 _BETWEEN_SAMPLES_DB = 0.5
-"""By how much the true peak passes the limit. A first guess, too."""
+"""By how much the true peak passes the limit; a first guess as well."""
 _LIMITER_HZ = 88_200
 """The limiter works at this rate or above."""
 _LOWEST_LIMIT = 0.0625
-"""That ``alimiter`` takes."""
+"""The lowest limit that ``alimiter`` takes."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,12 @@ class Levelling:
     """Gain, compressor and limiter of one round.
 
     Attributes:
-        rate_hz: of the sound.
-        gain_db: in all.
-        base_db: of it, what lies before the compressor.
-        ratio: of the compressor, 1 for none.
+        rate_hz: sample rate of the sound.
+        gain_db: the whole gain.
+        base_db: the part of the gain that lies before the compressor.
+        ratio: of the compressor; 1 for none.
         threshold_db: of the compressor.
-        limit_db: highest sample, None for no limiter.
+        limit_db: the highest sample that the limiter lets pass; None for no limiter.
     """
 
     rate_hz: int
@@ -92,7 +92,10 @@ class Levelling:
 
 
 def _at(rate_hz: int) -> Filter:
-    """Up and down again this leaves what is below 0.95 of half the rate as it was, to -59 dB and better."""
+    """The filter that brings a sound to another rate.
+
+    Up and down again, it leaves what lies below 0.95 of half the rate as it was, to -59 dB and better.
+    """
     return Filter("aresample", (("sample_rate", str(rate_hz)), ("filter_size", 128), ("cutoff", 0.98)))
 
 
@@ -102,12 +105,13 @@ def _gain(gain_db: float) -> Filter:
 
 @dataclass
 class LevelSearch:
-    """Looks for the level that gives what the stages ask for.
+    """Looks for the levelling that gives what the stages ask for.
 
     Attributes:
-        stages: what they ask for; without a loudness, the gain stays 0.
-        toned: the sound before the level is set.
-        rate_hz: of the sound.
+        stages: say what is asked for; without a loudness, the gain stays 0.
+        toned: the loudness of the sound before it is levelled.
+        rate_hz: sample rate of the sound.
+        tried: every levelling that was tried, and the loudness of what came out.
     """
 
     stages: Stages
@@ -116,7 +120,7 @@ class LevelSearch:
     tried: list[tuple[Levelling, Loudness]] = field(default_factory=list)
 
     def rounds(self) -> Iterator[Levelling]:
-        """What to try next, until it fits; none if the sound fits as it is. :meth:`found` is told what came of it."""
+        """What to try until one fits; nothing if the sound fits as it is. :meth:`found` is told what each gave."""
         if self._fits(self.toned):
             return
         level = self._first()
@@ -173,7 +177,12 @@ class LevelSearch:
         return level
 
     def _missed(self, found: Loudness) -> tuple[float, float, float]:
-        """By how much a result misses: loudness (signed), range and peak (over only), in LU and dB."""
+        """By how much a result misses what is asked for.
+
+        Returns:
+            The loudness that is missing in LU, below 0 for too much; by how many LU the range is too wide; and by how
+            many dB the peak is too high. The last two are 0 where they fit.
+        """
         stages = self.stages
         loudness = range_over = peak_over = 0.0
         if stages.loudness_lufs is not None and found.integrated_lufs is not None:
@@ -189,7 +198,7 @@ class LevelSearch:
         return abs(loudness) <= _TOLERANCE_LU and not range_over and not peak_over
 
     def _next(self) -> Levelling:
-        """After the last round; all corrections at once."""
+        """The levelling to try after the last one, with all corrections at once."""
         level, found = self.tried[-1]
         loudness, range_over, peak_over = self._missed(found)
         changed = level
@@ -203,7 +212,7 @@ class LevelSearch:
         # Limiting narrows the range, too; often by enough.
         if range_over and abs(loudness) <= _NEAR_LU:
             assert self.stages.range_lu is not None
-            # Behind the compressor, what is quiet has the whole gain: so much lower it lies before it.
+            # Behind the compressor, quiet sound has got the rest of the gain; before it, it lies so much lower.
             quiet_db = found.low_lufs - (level.gain_db - level.base_db)
             ratio = level.ratio * max(found.range_lu / self.stages.range_lu, 1.1)
             changed = replace(changed, ratio=min(ratio, _MOST_RATIO), threshold_db=min(level.threshold_db, quiet_db))
@@ -224,7 +233,7 @@ class LevelSearch:
         return 0.6
 
     def _best(self) -> Levelling:
-        """Of all rounds, with the peak as the first concern."""
+        """The best levelling of all rounds, with the peak as the first concern."""
 
         def badness(entry: tuple[Levelling, Loudness]) -> tuple[bool, float]:
             loudness, range_over, peak_over = self._missed(entry[1])

@@ -9,15 +9,15 @@ from ..reading.track import Track
 from .filters import GATE_LUFS, Meter
 
 BLOCK_S = 0.4
-"""Gating block of BS.1770-4; nothing shorter has a loudness."""
-
+"""The gating block of BS.1770-4; nothing shorter has a loudness."""
 
 MIN_RATE_HZ = 8000
-"""BS.1770 weights by a shelf at 1.7 kHz, which makes no sense where there is hardly anything above it."""
+"""The lowest sample rate at which a sound has a loudness: BS.1770 weights by a shelf at 1.7 kHz, which makes no sense
+where there is hardly anything above it."""
 
 
 def why_undefined(duration_s: float, rate_hz: int, found_lufs: float | None) -> str | None:
-    """What to tell where a sound has no loudness; None where it has one."""
+    """What to tell a person about a sound that has no loudness; None for a sound that has one."""
     if duration_s < BLOCK_S:
         return f"{duration_s:.2f} s is too short to measure loudness ({BLOCK_S} s are needed): level unchanged"
     if rate_hz < MIN_RATE_HZ:
@@ -28,12 +28,12 @@ def why_undefined(duration_s: float, rate_hz: int, found_lufs: float | None) -> 
 
 
 def integrated_loudness(samples: torch.Tensor, rate_hz: int) -> float | None:
-    """Integrated loudness in LUFS of mono float32 ``[N]``; None where no 0.4 s block is above -70 LUFS.
+    """The integrated loudness in LUFS of mono float32 ``[N]``; None where no block of 0.4 s is above -70 LUFS.
 
     Source: ITU-R BS.1770-4 through ffmpeg's ``ebur128``. Memory does not grow with the length.
 
     Raises:
-        LongTalkError: nowhere to write a small temporary file.
+        LongTalkError: there is nowhere to write a small temporary file.
     """
     sound = TrackSource(Track(samples[None], rate_hz))
     return Meter(peaks=False).measure(sound.blocks(), rate_hz, sound.channels).integrated_lufs

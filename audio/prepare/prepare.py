@@ -30,11 +30,11 @@ class Prepared:
     """What was done to a sound.
 
     Attributes:
-        name: of the sound.
+        name: what the sound is called.
         rate_hz, channels, samples: of the result.
-        before: the sound, trimmed but otherwise as it came.
-        after: the result.
-        af_text: the same filters for ffmpeg's command line, "" for none.
+        before: the loudness of the sound as it came, but trimmed.
+        after: the loudness of the result.
+        af_text: the filters as ffmpeg's command line takes them, "" for none.
         notes: what else to know, in plain words.
     """
 
@@ -52,7 +52,7 @@ class Prepared:
         return self.samples / self.rate_hz
 
     def report(self) -> str:
-        """Plain text of a few lines."""
+        """What was done, as plain text of a few lines."""
         channels = f"{self.channels} channel{'s' if self.channels > 1 else ''}"
         lines = [
             f"{self.name}: {self.duration_s:.2f} s, {self.rate_hz} Hz, {channels}",
@@ -64,7 +64,7 @@ class Prepared:
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
-        """For a program; levels that are not there are None."""
+        """What was done, as a program reads it; levels that could not be measured are None."""
         return {
             "name": self.name,
             "rate_hz": self.rate_hz,
@@ -89,9 +89,9 @@ def prepare(source: Source, stages: Stages, write: Write) -> Prepared:
     """Do what the stages say.
 
     Args:
-        source: read once, and once more for every round of levelling.
-        stages: see :mod:`.stages`.
-        write: is given the result, of which it keeps the last.
+        source: is read once, and once more for every round of levelling.
+        stages: what to do, see :mod:`.stages`.
+        write: is given the result of each round and keeps that of the last.
 
     Raises:
         LongTalkError: the sound is not usable, or the stretch to keep is not in it.
@@ -131,9 +131,11 @@ def prepare(source: Source, stages: Stages, write: Write) -> Prepared:
 def prepare_track(
     track: Track, stages: Stages, tell: Callable[[float], None] = lambda read_s: None
 ) -> tuple[Track, Track, Prepared]:
-    """The same for a sound in memory.
+    """Do what the stages say with a sound in memory.
 
     Args:
+        track: the sound.
+        stages: what to do, see :mod:`.stages`.
         tell: is given the seconds that have been read, again from 0 in each round.
 
     Returns:
@@ -155,7 +157,7 @@ def prepare_track(
 
 
 def _possible(stages: Stages, toned: Loudness, duration_s: float, rate_hz: int, notes: list[str]) -> Stages:
-    """The stages without a loudness where it is not defined."""
+    """The stages, without the loudness where the sound has none; a note then says why."""
     if stages.loudness_lufs is None and stages.range_lu is None:
         return stages
     notice = why_undefined(duration_s, rate_hz, toned.integrated_lufs)
@@ -166,7 +168,7 @@ def _possible(stages: Stages, toned: Loudness, duration_s: float, rate_hz: int, 
 
 
 def _trim(start: int, end: int | None) -> list[Filter]:
-    """What cuts the stretch out, in ffmpeg's words."""
+    """The filters of ffmpeg that cut the stretch out."""
     options = [("start_sample", start)] if start else []
     options += [("end_sample", end)] if end is not None else []
     return [Filter("atrim", tuple(options)), Filter("asetpts", (("expr", "PTS-STARTPTS"),))] if options else []

@@ -11,7 +11,7 @@ from ...base.values import check_choice, check_number, shown
 from .filters import Filter
 
 BANDS = ((200.0, 1.0), (400.0, 1.2), (3000.0, 1.0), (6500.0, 0.7))
-"""Peaking equalisers: centre in Hz, and Q."""
+"""The peaking equalisers: the centre of each in Hz, and its Q."""
 
 DOUBLE = Filter("aformat", (("sample_fmts", "dblp"),))
 """Comes first: left alone, ffmpeg's filters take the precision of the file, and what five filters round to 16 bits adds
@@ -19,7 +19,7 @@ up, or is clipped between them."""
 
 AS_PRESET, OFF = "as preset", "off"
 MAX_TRIM_S = 360_000.0
-"""A hundred hours; the longest sound that is meant."""
+"""A hundred hours: no sound is longer."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class Stages:
 
     Attributes:
         start_s, end_s: the stretch that is kept, ``[start, end)``; None is the end of the sound.
-        high_pass_hz: what is below is damped, 12 dB per octave.
-        gains_db: of :data:`BANDS`.
-        loudness_lufs: integrated loudness, EBU R128.
-        range_lu: largest loudness range, EBU Tech 3342; a wider one is compressed.
-        ceiling_db: highest true peak; what would pass is limited.
+        high_pass_hz: frequencies below are damped by 12 dB per octave.
+        gains_db: the gain of each of :data:`BANDS`.
+        loudness_lufs: the integrated loudness after EBU R128.
+        range_lu: the largest loudness range after EBU Tech 3342; a wider one is compressed.
+        ceiling_db: the highest true peak; what would pass it is limited.
     """
 
     start_s: float = 0.0
@@ -57,10 +57,10 @@ class Setting:
 
     Attributes:
         name: of the widget; the command line has dashes for its underscores.
-        lowest, highest: of the number.
+        lowest, highest: the range of the number.
         unit: of the number.
-        what: the stage does.
-        band: which gain it is, where it is one.
+        what: the stage does, in words.
+        band: for the gain of an equaliser, its index in :data:`BANDS`.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Setting:
     band: int | None = None
 
     def of_preset(self, preset: str) -> str:
-        """What a preset has here, as text."""
+        """What a preset sets this stage to, as text."""
         stages = PRESETS[preset]
         number = getattr(stages, self.name) if self.band is None else stages.gains_db[self.band]
         return f"{number:g}" if number else OFF
@@ -117,8 +117,8 @@ def stages_from(preset: object, settings: Mapping[str, object], start_s: object 
     """A preset with some of its stages set otherwise.
 
     Args:
-        preset: one of :data:`PRESETS`.
-        settings: by :class:`Setting`'s names; "as preset", "off" or a number, also as text.
+        preset: a name in :data:`PRESETS`.
+        settings: by the names of the :data:`SETTINGS`: "as preset", "off" or a number, also as text.
         start_s, end_s: the stretch to keep; an end of 0 is that of the sound.
 
     Raises:
@@ -150,7 +150,7 @@ def stages_from(preset: object, settings: Mapping[str, object], start_s: object 
 
 
 def tone_filters(stages: Stages, rate_hz: int) -> tuple[list[Filter], list[str]]:
-    """High-pass and equaliser, and notes on what this sample rate cannot have."""
+    """The filters of high-pass and equaliser, and notes on those that make no sense at this sample rate."""
     filters, notes = [], []
     low_hz = stages.high_pass_hz
     wanted = [(low_hz, Filter("highpass", (("f", low_hz),)))] if low_hz else []

@@ -14,7 +14,7 @@ from ..reading.track import check_length
 
 @dataclass(frozen=True, eq=False)
 class _Over:
-    """What is read from another sound.
+    """A sound that is read from another sound.
 
     Attributes:
         source: the other sound.
@@ -40,8 +40,8 @@ class Stretch(_Over):
     """A part of another sound, ``[start, end)``, exact to the sample.
 
     Attributes:
-        start_s: from 0.
-        end_s: None, or a time past the end, is the end of the sound.
+        start_s: where the part begins, from 0.
+        end_s: where it ends; None, or a time past the end, is the end of the sound.
     """
 
     start_s: float = 0.0
@@ -49,7 +49,7 @@ class Stretch(_Over):
 
     @property
     def samples(self) -> tuple[int, int | None]:
-        """``[start, end)`` in samples."""
+        """The part in samples, ``[start, end)``."""
         return round(self.start_s * self.rate_hz), None if self.end_s is None else round(self.end_s * self.rate_hz)
 
     @property
@@ -59,7 +59,7 @@ class Stretch(_Over):
         return max(min(ends_s) - self.start_s, 0.0) if ends_s else None
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """As :meth:`Source.blocks`; refuses a stretch that is shorter than a video frame, or not there."""
+        """As :meth:`Source.blocks`; refuses a part that is shorter than a video frame, or past the end of the sound."""
         start, end = self.samples
         position = kept = 0
         for block in self.source.blocks():

@@ -1,8 +1,8 @@
-"""Sounds come in and go out.
+"""Sounds are read from nodes and files, and written to files.
 
 - track: a sound in memory, from ComfyUI's AUDIO, checked
 - source: a sound that is read second by second, from memory or a file
-- layouts: what ffmpeg calls so many channels
-- resample: other sample rates
+- layouts: ffmpeg's names for numbers of channels
+- resample: sounds brought to another sample rate
 - writer: sound files
 """

@@ -28,21 +28,21 @@ _ROLLOFF = 0.99
 """Where torchaudio's filter cuts off, as a share of the lower rate's Nyquist frequency; its default, too."""
 
 _KERNEL_LIMIT = 4_000_000
-"""Taps torchaudio may tabulate (32 MB in float64). It keeps one filter per output phase, so a pair of rates with
-hardly a common divisor, 44101 and 16000 say, would need 700 million. SciPy keeps one filter, of half a million."""
+"""The most taps that torchaudio may tabulate (32 MB in float64). It keeps one filter per output phase, so two rates
+with hardly a common divisor, 44101 and 16000 say, would need 700 million. SciPy keeps one filter, of half a million."""
 
 _REASON_LENGTH = 120
 
 
 class Resampler(str, Enum):
-    """What converts a whole sound."""
+    """The library that converts a whole sound."""
 
     TORCHAUDIO = "torchaudio"
     SCIPY = "scipy"
 
 
 class _Torchaudio(NamedTuple):
-    """torchaudio's function, or why there is none."""
+    """torchaudio's function that resamples, or why there is none."""
 
     resample: Callable[[torch.Tensor, int, int], torch.Tensor] | None
     missing: str
@@ -50,7 +50,7 @@ class _Torchaudio(NamedTuple):
 
 @cache
 def _torchaudio() -> _Torchaudio:
-    """Import torchaudio when it is first wanted; once, since a failing import reads its libraries again each time."""
+    """Import torchaudio when it is first wanted; once, as an import that fails reads its libraries anew each time."""
     try:
         import torchaudio
 
@@ -79,12 +79,12 @@ def _broken(error: Exception) -> _Torchaudio:
 
 
 def resampled_length(samples: int, from_hz: int, to_hz: int) -> int:
-    """Samples after conversion, ``ceil(samples * to_hz / from_hz)``, as torchaudio counts them."""
+    """How many samples a sound has after conversion: ``ceil(samples * to_hz / from_hz)``, as torchaudio counts them."""
     return -(-samples * to_hz // from_hz)
 
 
 def _ratio(from_hz: int, to_hz: int) -> tuple[int, int]:
-    """How many samples come out for how many that go in, as small as can be."""
+    """How many samples come out for how many that go in, as the smallest whole numbers."""
     ratio = Fraction(to_hz, from_hz)
     return ratio.numerator, ratio.denominator
 
@@ -103,17 +103,17 @@ def resampler(from_hz: int, to_hz: int) -> Resampler | None:
 
 
 def naming(used: Iterable[Resampler | None]) -> list[Resampler | None]:
-    """What the name of a run adds for the resamplers of its sounds, since another one gives slightly other features.
+    """What the resamplers of a run's sounds add to the run's name: another resampler gives slightly other features.
 
-    Nothing where torchaudio converted whatever was converted: it is what made the features before there was a choice,
-    and the runs of that time go on.
+    Nothing is added where torchaudio converted all that was converted: it made the features before there was a choice,
+    and runs of that time go on.
     """
     found = list(used)
     return found if Resampler.SCIPY in found else []
 
 
 def resampling_note(name: str, from_hz: int, to_hz: int) -> str | None:
-    """What a report says of a sound that :func:`resample` converts: with what, and why not torchaudio.
+    """What a report says of a sound that :func:`resample` converts: with which library, and why not with torchaudio.
 
     None where the rates are equal.
     """

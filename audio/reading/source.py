@@ -1,4 +1,4 @@
-"""A sound that is read second by second: one that is in memory, or a file, which never is as a whole."""
+"""A sound that is read second by second: one that is in memory, or a file, which is never in memory as a whole."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ logger = logging.getLogger(__name__)
 _CONVERT = "Make a sound file of it with ffmpeg (ffmpeg -i FILE sound.wav), or choose another file"
 
 _BROKEN_S = 0.1
-"""Seconds in packets without sound that make a file unusable; less is a tag in its middle, or cannot be heard."""
+"""So many seconds of packets that cannot be decoded make a file unusable; less is a tag in its middle, or inaudible."""
 _MISSING_S = 0.5
-"""Seconds missing between two frames, or at the end, from which it is worth a word."""
+"""From so many seconds on, sound that is missing between two frames or at the end is reported."""
 
 
 class Source(Protocol):
@@ -40,13 +40,13 @@ class Source(Protocol):
 
     @property
     def duration_s(self) -> float | None:
-        """As far as it is known beforehand; a file's header may be wrong or not tell."""
+        """The length, as far as it is known beforehand; the header of a file may be wrong or not name it."""
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """float32 ``[C, N]`` of about a second each, finite, from the beginning.
+        """The sound from its beginning, in blocks of about a second, float32 ``[C, N]``, all finite.
 
         Raises:
-            LongTalkError: while it is read, where the sound is not usable.
+            LongTalkError: the sound turns out not to be usable while it is read.
         """
 
 
@@ -135,7 +135,7 @@ class FileSource:
         check_length(self.name, samples, self._rate_hz, f"of {self._channels} channels at {self._rate_hz} Hz{more}")
 
     def _pieces(self) -> Iterator[np.ndarray]:
-        """float32 ``[C, n]`` as the decoder cuts them."""
+        """The sound in pieces float32 ``[C, n]``, as the decoder cuts them."""
         resampler, form = None, None
         for frame in self._frames():
             if form != (frame.format.name, frame.layout.name, frame.sample_rate):
@@ -149,7 +149,7 @@ class FileSource:
             yield from self._converted(resampler, None)
 
     def _frames(self) -> Iterator[Any]:
-        """What the decoder gives; refuses a sound of which more than an instant is broken or missing."""
+        """The frames that the decoder gives; refuses a sound of which more than an instant is broken or missing."""
         read_s, end_s, broken_s = 0.0, None, 0.0
         damage = ""
         with self._opened() as container:
@@ -192,7 +192,7 @@ class FileSource:
             yield packed.to_ndarray().reshape(-1, self._channels).T
 
     def _opened(self) -> Any:
-        """The open container; tags in another encoding than UTF-8 are no reason to refuse a sound."""
+        """Open a file; tags in another encoding than UTF-8 are no reason to refuse its sound."""
         if not self._path.is_file():
             raise LongTalkError(
                 f"file {self._path}",
@@ -247,7 +247,7 @@ def _words(error: Exception) -> str:
 
 
 def _seconds(pieces: Iterator[np.ndarray], rate_hz: int) -> Iterator[np.ndarray]:
-    """Pieces of any length ``[C, n]`` as blocks of at least a second, but for the last."""
+    """The same sound in blocks of at least a second, but for the last; the pieces ``[C, n]`` may have any length."""
     waiting: list[np.ndarray] = []
     samples = 0
     for piece in pieces:

@@ -1,4 +1,4 @@
-"""Sound into a file, block by block: the one encoder for the sound of videos and for sound files."""
+"""Writes sound into a file, block by block: the one encoder for the sound of videos and for sound files."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _FLAC_MAX_PLAIN_HZ = 65535
 _FLAC_MAX_HZ = 655350
 
 _MOST_CHANNELS = 8
-"""That FLAC and AAC take."""
+"""The most channels that FLAC and AAC take."""
 _FORMATS = {16: "s16", 24: "s32", 32: "flt"}
-"""Of the samples; flac and pcm_s24le keep 24 bits of 32."""
+"""ffmpeg's sample format for so many bits; flac and pcm_s24le keep 24 bits of 32."""
 _PCM = {16: "pcm_s16le", 24: "pcm_s24le", 32: "pcm_f32le"}
 BITS = tuple(_PCM)
 SUFFIXES = (".wav", ".flac", ".m4a")
@@ -56,11 +56,11 @@ class SoundStream:
     Args:
         container: an ``av`` output container.
         encoder: FFmpeg's encoder, ``aac``, ``flac`` or one of PCM.
-        rate_hz: of the blocks; what the encoder does not carry is resampled.
+        rate_hz: sample rate of the blocks; sound at a rate that the encoder does not carry is resampled.
         channels: of the blocks.
-        bits: 16, 24 or 32 (float) per sample, of what is not AAC.
-        keep_eight: eight channels stay eight: for packed samples in a file that is only a sound.
-        options: for the encoder.
+        bits: 16, 24 or 32 (float) per sample; AAC has none.
+        keep_eight: whether eight channels stay eight, which packed samples in a file of sound alone may.
+        options: of the encoder.
         log: is told, with a level of :mod:`logging`, what is not written as it came.
     """
 
@@ -114,7 +114,7 @@ class SoundStream:
         self._position += block.shape[1]
 
     def finish(self) -> None:
-        """Empty the encoder."""
+        """Write what the encoder still holds."""
         self._container.mux(self._stream.encode(None))
 
     def _clip(self, block: np.ndarray) -> None:
@@ -167,8 +167,8 @@ def write_file(
 
     Args:
         path: any name; a file that is there is replaced.
-        blocks: float ``[C, N]``.
-        suffix: which format, one of :data:`SUFFIXES`; see :func:`check_target`.
+        blocks: the sound, float ``[C, N]``.
+        suffix: names the format, one of :data:`SUFFIXES`; see :func:`check_target`.
         bits: per sample; AAC (.m4a) has none.
 
     Returns:

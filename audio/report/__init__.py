@@ -1,7 +1,8 @@
 """What is wrong with a sound, and what to do about it.
 
 - analysis: everything that is measured, in one reading
-- spectrum, channels, clipping, columns: what is measured of frequencies, of channels and of peaks, and for a picture
+- spectrum, channels, clipping: what is measured of the frequencies, of the channels and of the peaks
+- columns: what is measured, in the columns of a picture
 - findings: what the figures mean
-- text, picture: the report in words, and drawn
+- text: the report in words and as JSON; picture: the report drawn
 """

@@ -22,21 +22,22 @@ _DIGITAL_DB = -95.0
 """Quieter frames hold no noise of a microphone but zeros, or the dither of 16 bits (-98 dBFS): a gate or an editor made
 them, or a synthesiser."""
 _FAINT = 8.0
-"""Speech that has to be so much louder (its peak is below -24 dBFS) may not have been recognised."""
+"""Where speech has to be made louder by more than this factor (its peak is below -24 dBFS), it may have been overheard,
+so the sound is read once more."""
 RANGE_S = 3.0
 _LEAST_FRAMES = round(0.2 / FRAME_S)
-"""Frames it takes to say how loud the noise is."""
+"""How many frames it takes at least to say how loud the noise is."""
 
 
 @dataclass(frozen=True)
 class Noise:
-    """Speech and noise, as levels of 40 ms between 60 Hz and 8 kHz.
+    """How loud speech and noise are, in frames of 40 ms between 60 Hz and 8 kHz.
 
     Attributes:
-        speech_dbfs: the 90th percentile while somebody speaks; where nobody does, of everything.
+        speech_dbfs: the 90th percentile of the frames in which somebody speaks; of all frames where nobody does.
         noise_dbfs: the 5th percentile of all frames but those of digital silence and those that reach into it; None
             where there are too few.
-        digital_part: how much of the sound is digital silence, 0 to 1.
+        digital_part: the part of the sound that is digital silence, 0 to 1.
     """
 
     speech_dbfs: float
@@ -45,20 +46,20 @@ class Noise:
 
     @property
     def ratio_db(self) -> float | None:
-        """Speech-to-noise ratio, p90/p5."""
+        """The speech-to-noise ratio; None where the noise could not be measured."""
         return None if self.noise_dbfs is None else self.speech_dbfs - self.noise_dbfs
 
 
 @dataclass(frozen=True, eq=False)
 class Analysis:
-    """What was measured.
+    """What was measured of a sound.
 
     Attributes:
         name: what the sound is called.
-        bands_dbfs: level in each of spectrum.BANDS_HZ while somebody speaks (else of everything); the floor of -120
-            where the rate leaves nothing of a band.
-        bandwidth_hz: up to where there is sound.
-        speech: where somebody speaks; the mean of the channels was heard.
+        bands_dbfs: the level in each of spectrum.BANDS_HZ while somebody speaks, or of everything where nobody does;
+            the floor of -120 for a band that the sample rate leaves nothing of.
+        bandwidth_hz: the frequency up to which there is sound.
+        speech: where somebody speaks in the mean of the channels.
     """
 
     name: str
@@ -83,7 +84,7 @@ class Analysis:
 
     @property
     def rms_dbfs(self) -> float:
-        """Of all channels; a sine wave of full scale has -3.01."""
+        """The RMS of all channels; a sine wave of full scale has -3.01."""
         return float(decibels(self.levels.power))
 
     @property
@@ -97,13 +98,13 @@ class Analysis:
 
     @property
     def loudness_range_lu(self) -> float | None:
-        """None where there is no loudness, and below the 3 s that EBU Tech 3342 compares."""
+        """The loudness range; None for a sound without a loudness, or below the 3 s that EBU Tech 3342 compares."""
         measurable = self.loudness.integrated_lufs is not None and self.duration_s >= RANGE_S
         return self.loudness.range_lu if measurable else None
 
     @property
     def speech_s(self) -> float:
-        """Seconds of speech."""
+        """How many seconds somebody speaks."""
         return sum(segment.duration_s for segment in self.speech)
 
     @property
@@ -114,7 +115,7 @@ class Analysis:
 
 
 class _Heard:
-    """A sound that everybody hears in one pass: the meters, and who asks for the blocks."""
+    """A sound that all meters hear in one pass, together with whoever asks for its blocks."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -145,7 +146,7 @@ def analyse(source: Source, *, progress: Callable[[float], None] = lambda heard_
     """Measure a sound.
 
     Args:
-        source: read once, and a very quiet one a second time, louder, for its speech.
+        source: is read once; a very quiet one is read a second time, louder, for its speech.
         progress: called about once per second of sound with the seconds heard so far; may raise to stop.
 
     Raises:
@@ -176,7 +177,7 @@ def analyse(source: Source, *, progress: Callable[[float], None] = lambda heard_
 
 
 def _spoken(speech: tuple[Segment, ...], frames: int) -> np.ndarray:
-    """Which frames are speech, bool ``[frames]``; all of them where there is none."""
+    """Which frames are speech, bool ``[frames]``; all of them where nobody speaks."""
     spoken = np.zeros(frames, bool)
     for segment in speech:
         spoken[math.floor(segment.start_s / FRAME_S) : math.ceil(segment.end_s / FRAME_S)] = True

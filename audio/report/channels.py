@@ -15,12 +15,12 @@ ENVELOPE_COLUMNS = 4096
 
 @dataclass(frozen=True)
 class ChannelLevel:
-    """One channel; 1.0 is full scale.
+    """How loud one channel is; 1.0 is full scale.
 
     Attributes:
-        peak: largest magnitude.
-        power: mean square, its offset included.
-        offset: mean of the samples (DC).
+        peak: the largest magnitude of a sample.
+        power: the mean square, the offset included.
+        offset: the mean of the samples (DC).
     """
 
     peak: float
@@ -29,19 +29,19 @@ class ChannelLevel:
 
     @property
     def sound_power(self) -> float:
-        """Mean square without the offset, which nobody hears."""
+        """The mean square without the offset, which nobody hears."""
         return max(self.power - self.offset**2, 0.0)
 
 
 @dataclass(frozen=True, eq=False)
 class ChannelLevels:
-    """All channels of a sound.
+    """How loud all channels of a sound are.
 
     Attributes:
-        channels: each of them.
+        channels: how loud each of them is.
         together: power of the sum of the channels as part of the sum of their powers, for every second: 1 for
             channels that have nothing in common, 2 for two that are equal, 0 where they cancel out; NaN in silence.
-        together_whole: the same over the whole sound.
+        together_whole: the same for the whole sound.
         envelope: lowest sample, highest sample and mean square of all channels, ``[columns, 3]``.
         envelope_s: seconds per column.
     """
@@ -58,7 +58,7 @@ class ChannelLevels:
 
     @property
     def power(self) -> float:
-        """Mean over the channels."""
+        """The mean of the channels' powers."""
         return sum(channel.power for channel in self.channels) / len(self.channels)
 
 
@@ -78,7 +78,7 @@ class LevelMeter:
         self._second = np.zeros((channels, 0), np.float32)
 
     def push(self, block: np.ndarray) -> None:
-        """Take ``[C, N]``."""
+        """Measure the next block ``[C, N]``."""
         self._samples += block.shape[1]
         self._sums += block.sum(axis=1, dtype=np.float64)
         self._squares += np.square(block).sum(axis=1, dtype=np.float64)
@@ -90,7 +90,7 @@ class LevelMeter:
             self._second = self._second[:, self._rate_hz :]
 
     def _cut(self, sound: np.ndarray) -> np.ndarray:
-        """Columns of the envelope; gives back what does not fill one."""
+        """Put a sound into the columns of the envelope; gives back the samples at its end that do not fill a column."""
         whole = sound.shape[1] // self._hop
         pieces = sound[:, : whole * self._hop].reshape(sound.shape[0], whole, self._hop)
         rows = [pieces.min(axis=(0, 2)), pieces.max(axis=(0, 2)), np.square(pieces).mean(axis=(0, 2))]
@@ -98,7 +98,7 @@ class LevelMeter:
         return sound[:, whole * self._hop :]
 
     def _measure_second(self, sound: np.ndarray) -> None:
-        """Power of the sum, and the sum of the powers."""
+        """Keep the power of the sum of the channels, and the sum of their powers."""
         centred = sound - sound.mean(axis=1, keepdims=True)
         self._seconds.append(np.array([np.square(centred.sum(axis=0)).mean(), np.square(centred).mean(axis=1).sum()]))
 

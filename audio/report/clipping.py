@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 _EQUAL = 1.5 / 2**15
-"""How far neighbours on the ceiling may differ: dither moves 16-bit samples by a step."""
+"""How far neighbouring samples on the ceiling may differ: dither moves 16-bit samples by a step."""
 _STEP = 0.02
 """The step beside the ceiling, as part of its level. Two samples beside it, a sine wave of full scale and 200 Hz at
 48 kHz has fallen by 0.3 %; the parts of speech that clip rise by 3 % and more."""
@@ -25,11 +25,11 @@ _BINS_PER_DB = 10
 _TOP_DB = 61.0
 _LOWEST_DB = 20 * math.log10(_LOWEST)
 _AT_CEILING_DB = 0.2
-"""Runs this far below the highest of the same sign and channel are at the ceiling as well."""
+"""Runs up to this far below the highest run of the same sign and channel are at the ceiling as well."""
 _TIMES_KEPT = 50
 _TIMES_APART_S = 1.0
 _LONGEST_S = 0.02
-"""Half a wave of 25 Hz. What stays equal for longer is no clipped wave, and counts as long as this."""
+"""Half a wave of 25 Hz. A run that stays equal for longer is no clipped wave, and counts as if it were this long."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Clipping:
         runs: how many times.
         samples: how many samples lie on the ceiling.
         ceiling: the highest ceiling, 1.0 being full scale; 0 without runs.
-        times_s: when they begin, but none within a second of the one before; the first 50.
+        times_s: when the first 50 runs begin, without those within a second of the one before.
     """
 
     runs: int
@@ -72,7 +72,7 @@ class _Side:
         return min(max(place, 0), len(self.runs) - 1)
 
     def clipping(self) -> Clipping:
-        """The runs at the peak; there is no ceiling where samples pass it."""
+        """The runs at the peak of the sound. Where samples pass the highest runs, nothing was cut off."""
         if self.peak < _LOWEST:
             return Clipping(0, 0, 0.0, ())
         first = max(self._place(self.peak) - round(_AT_CEILING_DB * _BINS_PER_DB), 0)
@@ -97,14 +97,14 @@ class ClippingMeter:
         self._beside = max(1, round(rate_hz / _STEP_HZ))
         self._shortest = 3 * self._beside
         self._sides = [(_Side(), _Side()) for _ in range(channels)]
-        # What a run is judged by lies within these: the samples before it, and itself with those after it.
+        # A run is judged by so many samples before it, and by so many from its beginning on.
         self._before = self._beside + 1
         self._after = round(_LONGEST_S * rate_hz) + self._beside + 1
         self._rest = np.zeros((channels, self._before), np.float32)
         self._start = -self._before
 
     def push(self, block: np.ndarray) -> None:
-        """Take ``[C, N]``."""
+        """Look through the next block ``[C, N]``."""
         sound = np.concatenate([self._rest, block], axis=1)
         samples = sound.shape[1]
         until = samples - self._after

@@ -1,4 +1,4 @@
-"""Columns for a picture, made while a sound is heard: a bounded number of them, however long it becomes."""
+"""The columns of a picture, made while a sound is heard: a bounded number of them, however long the sound becomes."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ Reduce = Callable[[np.ndarray], np.ndarray]
 
 
 def mean(groups: np.ndarray) -> np.ndarray:
-    """``[n, k, R]`` -> ``[n, R]``."""
+    """Reduce ``[n, k, R]`` to ``[n, R]`` by the mean."""
     return groups.mean(axis=1)
 
 
 def extremes(groups: np.ndarray) -> np.ndarray:
-    """``[n, k, 3]`` of lowest sample, highest sample and mean square -> ``[n, 3]``."""
+    """Reduce ``[n, k, 3]`` of lowest sample, highest sample and mean square to ``[n, 3]``."""
     return np.stack([groups[..., 0].min(axis=1), groups[..., 1].max(axis=1), groups[..., 2].mean(axis=1)], axis=1)
 
 
 class Columns:
-    """Rows of numbers that arrive in order. When there are too many, each two neighbours become one.
+    """Keeps rows of numbers that arrive in order. When there are too many, every two neighbours become one.
 
-    So every column stands for a stretch of the same length, but for the last, and once the sound is long there are
-    between half the limit and the limit of them.
+    So every column but the last stands for a stretch of the same length, and of a long sound there are between half the
+    limit and the limit of them.
 
     Args:
         width: numbers per row.
-        each_s: seconds a row stands for.
-        reduce: makes one row of ``k``: ``[n, k, width]`` -> ``[n, width]``.
+        each_s: how many seconds a row stands for.
+        reduce: makes one row of ``k`` rows: ``[n, k, width]`` -> ``[n, width]``.
         limit: the most columns; even.
     """
 
@@ -41,11 +41,11 @@ class Columns:
 
     @property
     def each_s(self) -> float:
-        """Seconds a column stands for."""
+        """How many seconds a column stands for."""
         return self._each_s * self._rows_each
 
     def push(self, rows: np.ndarray) -> None:
-        """Take ``[n, width]``."""
+        """Take the next rows, ``[n, width]``."""
         self._waiting = np.concatenate([self._waiting, rows])
         while len(self._waiting) >= self._rows_each:
             if self._count == len(self._kept):
@@ -65,6 +65,6 @@ class Columns:
         self._rows_each *= 2
 
     def finish(self) -> np.ndarray:
-        """All columns ``[n, width]``; the last may stand for less than the others."""
+        """All columns ``[n, width]``; the last may stand for a shorter stretch than the others."""
         rest = self._reduce(self._waiting[None]) if len(self._waiting) else self._waiting
         return np.concatenate([self._kept[: self._count], rest])

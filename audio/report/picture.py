@@ -1,7 +1,7 @@
-"""A sound as a picture: waveform with the speech in it, spectrogram, energy per band, figures, findings.
+"""The report of a sound as a picture: waveform with the speech in it, spectrogram, energy per band, figures, findings.
 
-Findings have numbers, which stand on the time axis where they apply. Colours: those of Okabe and Ito (2008) for marks,
-viridis (Smith and van der Walt, 2015) for the spectrogram; both stay apart for colour-blind readers.
+Findings have numbers, which stand on the time axis where the findings apply. Marks have the colours of Okabe and Ito
+(2008), the spectrogram has viridis (Smith and van der Walt, 2015); colour-blind readers can tell both apart.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ _VIRIDIS = np.array(
     ]
 )
 _COLOURS_DB = 70
-"""From the spectrogram's lightest colour, its loudest spot, to its darkest."""
+"""How far the darkest colour of the spectrogram lies below its lightest, that of the loudest spot."""
 _BARS_DB = 40
-"""From the loudest band to the foot of the bars."""
+"""How far the foot of the bars lies below the loudest band."""
 _HERTZ = (100, 500, 1000, 2000, 4000, 8000)
 _TICKS_PER_SECOND = 100
 
@@ -64,8 +64,8 @@ def draw_report(analysis: Analysis, findings: Sequence[Finding], *, width: int =
     """Draw what was measured and found.
 
     Args:
-        analysis: of the sound.
-        findings: about it.
+        analysis: what was measured of the sound.
+        findings: what is wrong with it.
         width: pixels, 400 to 8000; everything scales with it.
 
     Returns:
@@ -133,7 +133,7 @@ def _badge(canvas: Canvas, x: int, y: int, number: str, colour: Colour) -> None:
 
 
 def _draw_wave(canvas: Canvas, analysis: Analysis, strip: Strip, rows: tuple[int, int], guides: Sequence[int]) -> None:
-    """Speech as the ground, the waveform over it."""
+    """Draw the speech as the ground and the waveform over it."""
     (top, bottom), px = rows, canvas.px
     for segment in analysis.speech:
         canvas.box(_x(strip, segment.start_s), top, _x(strip, segment.end_s), bottom, SPEECH)
@@ -157,7 +157,7 @@ def _draw_wave(canvas: Canvas, analysis: Analysis, strip: Strip, rows: tuple[int
 
 
 def _scale(peak: float) -> float:
-    """The end of the waveform's axis: 1 is full scale; more for more, and less for quiet sounds."""
+    """The end of the waveform's axis: 1 is full scale; larger for a sound that passes it, smaller for a quiet one."""
     if peak <= 0:
         return 1.0
     power = 10.0 ** math.floor(math.log10(peak))
@@ -165,7 +165,7 @@ def _scale(peak: float) -> float:
 
 
 def _draw_marks(canvas: Canvas, findings: Sequence[Finding], strip: Strip, top: int, bottom: int) -> None:
-    """Where findings apply: a bar, and the number where there is room."""
+    """Mark where findings apply: a bar for each, and its number where there is room."""
     free = strip.left - canvas.px(40)
     numbered = [(span, str(number), finding) for number, finding in enumerate(findings, 1) for span in finding.spans]
     for span, number, finding in sorted(numbered, key=lambda each: each[0].start_s + each[0].end_s):
@@ -202,7 +202,7 @@ def _draw_spectrogram(canvas: Canvas, analysis: Analysis, strip: Strip, rows: tu
 
 
 def _draw_bands(canvas: Canvas, analysis: Analysis, top: int, bottom: int) -> None:
-    """Energy per band below the loudest; a line where the average of speech lies."""
+    """Draw the energy of each band relative to the loudest, and a line where the average of speech lies."""
     px = canvas.px
     left, each = px(_LEFT), px(130)
     height = bottom - top
@@ -248,6 +248,6 @@ def _spread(
 
 
 def _colours(parts: np.ndarray) -> np.ndarray:
-    """0 to 1 as viridis: ``[...]`` -> uint8 ``[..., 3]``."""
+    """The colours of viridis for values from 0 to 1: ``[...]`` -> uint8 ``[..., 3]``."""
     anchors = np.linspace(0, 1, len(_VIRIDIS))
     return np.stack([np.interp(parts, anchors, shade) for shade in _VIRIDIS.T], axis=-1).round().astype(np.uint8)

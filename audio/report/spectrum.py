@@ -15,20 +15,21 @@ import torch
 from .columns import Columns, mean
 
 BANDS_HZ = ((60, 300), (300, 800), (800, 1500), (1500, 4000), (4000, 8000))
-"""Fundamental and boom; vowels; the upper formants; consonants; sibilance."""
+"""The bands: fundamental and boom; vowels; the upper formants; consonants; sibilance."""
 
 AVERAGE_DB = (-1.5, 0.0, -8.6, -12.0, -17.9)
-"""Speech of men and women in 12 languages, as dB below the loudest band: the third octaves of Byrne et al., "An
+"""The bands of speech of men and women in 12 languages, as dB below the loudest: the third octaves of Byrne et al., "An
 international comparison of long-term average speech spectra", JASA 96 (1994), summed; at a border they are split."""
 
 FRAME_S = 0.02
 """Seconds from one frame to the next."""
 
 FLOOR_DB = -120.0
-"""Silence: no sound of 16 or 24 bits comes lower, its noise included."""
+"""The level of silence: no sound of 16 or 24 bits comes lower, its noise included."""
 
 PICTURE_HZ = (50, 8000)
-"""What both models hear ends at 8 kHz: wav2vec2 takes 16 kHz, LTX-2.3's audio VAE a mel spectrogram of the same."""
+"""The range of the spectrogram. What both models hear ends at 8 kHz: wav2vec2 takes sound at 16 kHz, the audio VAE of
+LTX-2.3 a mel spectrogram of such sound."""
 PICTURE_ROWS = 96
 PICTURE_COLUMNS = 2048
 
@@ -45,7 +46,7 @@ def decibels(power: np.ndarray | float) -> np.ndarray:
 
 
 def mel(hz: np.ndarray | float) -> np.ndarray:
-    """The scale of equal steps of pitch (O'Shaughnessy, 1987)."""
+    """A frequency on the mel scale, on which equal steps are equal steps of pitch (O'Shaughnessy, 1987)."""
     return 2595 * np.log10(1 + np.asarray(hz) / 700)
 
 
@@ -57,7 +58,7 @@ def mel_edges(rows: int) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Spectra:
-    """All about the spectrum of one sound.
+    """Everything about the spectrum of one sound.
 
     Attributes:
         bands: power in each of BANDS_HZ in every frame, ``[frames, 5]``.
@@ -95,7 +96,7 @@ class SpectrumMeter:
         self._rest = torch.zeros(0)
 
     def push(self, samples: np.ndarray) -> None:
-        """Take ``[N]``."""
+        """Measure the next block ``[N]``."""
         heard = torch.cat([self._rest, torch.from_numpy(samples)])
         frames = max(0, (heard.shape[0] - self._size) // self._hop + 1)
         self._rest = heard[frames * self._hop :]
@@ -112,7 +113,7 @@ class SpectrumMeter:
         self._frames += len(pooled)
 
     def finish(self) -> Spectra:
-        """What is left is filled up with silence."""
+        """The spectra of the whole sound; its last frame is filled up with silence."""
         if self._rest.shape[0] > self._hop or not self._frames:
             self._measure(torch.nn.functional.pad(self._rest, (0, self._size - self._rest.shape[0]))[None])
         return Spectra(
@@ -124,14 +125,14 @@ class SpectrumMeter:
 
 
 def _overlaps(borders: list[tuple[float, float]], bins: int, bin_hz: float) -> np.ndarray:
-    """Which part of each bin lies within each interval, ``[bins, intervals]``."""
+    """How large a part of each bin lies within each interval, ``[bins, intervals]``."""
     low, high = np.array(borders, dtype=float).T
     left = (np.arange(bins) - 0.5)[:, None] * bin_hz
     return np.clip(np.minimum(high, left + bin_hz) - np.maximum(low, left), 0, None) / bin_hz
 
 
 def bandwidth_hz(long_term: np.ndarray) -> float:
-    """Up to where there is sound; all of it, unless a steep edge ends it.
+    """The frequency up to which there is sound: half the sample rate, unless a steep edge ends the sound below.
 
     A sound brought to a higher rate, or one that a codec or a telephone cut, ends at an edge: 15 dB within 500 Hz and
     45 dB below its loudest part from there on. A dull microphone falls off slowly and has none.

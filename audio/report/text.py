@@ -15,13 +15,13 @@ _SPANS_SHOWN = 5
 
 
 def heading(analysis: Analysis) -> list[str]:
-    """Name, length and kind of the sound."""
+    """The name, the length and the kind of the sound."""
     channels = {1: "mono", 2: "stereo"}.get(analysis.channels, f"{analysis.channels} channels")
     return [analysis.name, clock_s(analysis.duration_s), f"{analysis.rate_hz} Hz {channels}"]
 
 
 def figures(analysis: Analysis) -> list[tuple[str, str]]:
-    """Names and values of what was measured, apart from the bands."""
+    """The names and the values of what was measured, apart from the bands."""
     lufs, spread = analysis.loudness.integrated_lufs, analysis.loudness_range_lu
     ratio_db = analysis.noise.ratio_db
     clipping = analysis.clipping
@@ -40,12 +40,12 @@ def figures(analysis: Analysis) -> list[tuple[str, str]]:
 
 
 def _db(value: float) -> str:
-    """Without a minus before zero."""
+    """A level with one decimal, and without a minus before zero."""
     return f"{round(value, 1) + 0.0:.1f}"
 
 
 def report_text(analysis: Analysis, findings: Sequence[Finding]) -> str:
-    """What was found first, each with what to do; then what was measured."""
+    """The report in words: first what was found, each finding with what to do; then what was measured."""
     return "\n".join([", ".join(heading(analysis)), "", *_findings(findings), "", *_measured(analysis)])
 
 
@@ -79,7 +79,7 @@ def _measured(analysis: Analysis) -> Iterator[str]:
 
 
 def report_json(analysis: Analysis, findings: Sequence[Finding]) -> dict[str, Any]:
-    """All of it in plain values, for a program; None where a value cannot be measured. Times are seconds, half-open."""
+    """The report in plain values, for a program; None for what cannot be measured. Spans are half-open, in seconds."""
     loudness, noise, levels, clipping = analysis.loudness, analysis.noise, analysis.levels, analysis.clipping
     return {
         "name": analysis.name,

@@ -33,11 +33,11 @@ class Backend:
 
     Attributes:
         name: for people and for the file of measurements.
-        run: computes it.
-        masks: whether it takes a mask. Kernels that would drop one in silence must say False.
-        tolerance: the relative error up to which it is taken whatever class is asked for; 0 for the class's own.
-        steady: computes in the precision it is given, so that its error does not depend on the tensors. One that
-            quantises is compared with float32 again and again.
+        run: computes attention.
+        masks: whether it takes a mask. A kernel that would drop a mask in silence must say False.
+        tolerance: the relative error up to which it is taken whatever class is asked for; 0 for that of the class.
+        steady: whether it computes in the precision it is given, so that its error does not depend on the tensors. A
+            kernel that quantises does not, and is compared with float32 again and again.
     """
 
     name: str
@@ -61,7 +61,7 @@ def _no_mask(mask: torch.Tensor | None) -> None:
 
 
 def _by_token(function: Callable[..., Any]) -> Kernel:
-    """A kernel of the flash-attn family: ``[B, N, H, D]``, may give more than the output."""
+    """Call a kernel of the flash-attn family, which takes ``[B, N, H, D]`` and may give more than the output."""
 
     def run(q: Any, k: Any, v: Any, mask: Any, scale: float | None) -> torch.Tensor:
         _no_mask(mask)
@@ -181,7 +181,7 @@ def installed() -> tuple[Backend, ...]:
 
 
 def software() -> str:
-    """What decides how fast and how right a kernel is, beside the device; another one makes old measurements void."""
+    """The versions that decide how fast and how right a kernel is on a device; with others, measurements are void."""
     parts = [f"torch {torch.__version__}", f"cuda {torch.version.cuda}", f"cudnn {torch.backends.cudnn.version()}"]
     for package in _PACKAGES:
         version = _version(package.distribution)

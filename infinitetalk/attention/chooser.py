@@ -25,7 +25,7 @@ _TIMED_CALLS = 3
 
 
 def case_of(query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None) -> Case:
-    """What a measurement of this call holds for."""
+    """The case that a measurement of this call holds for."""
     device = query.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     dtype = str(query.dtype).removeprefix("torch.")
@@ -40,15 +40,15 @@ def _is_captured(device: torch.device) -> bool:
 class Chooser:
     """Computes attention with the best kernel for each case.
 
-    Kernels are tried on the tensors of the first call of a case. One that fails later is left out from then on. One
-    that quantises can be exact on one block's tensors and far off on another's: its calls number 1, 2, 4, 8 and so on
-    are compared with float32 too, and when one is too far off, the next kernel takes over, in this call and for good.
+    Kernels are tried on the tensors of the first call of a case. A kernel that fails later is left out from then on.
+    One that quantises can be exact on one block's tensors and far off on another's: its calls number 1, 2, 4, 8 and so
+    on are compared with float32 too, and when one is too far off, the next kernel takes over, then and for good.
 
     Args:
         backends: gives the candidates; called when the first measurement is due.
         store: where measurements are kept.
-        aside: gives a context in which memory may be taken and given back that is no part of the model's forward;
-            for a host that records what a forward allocates, to repeat exactly that.
+        aside: gives a context in which memory may be taken and given back that is no part of the model's forward. A
+            host needs it that records what a forward allocates, to repeat exactly that.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Chooser:
         precision: Precision = Precision.EXACT,
         own: Backend | None = None,
     ) -> tuple[torch.Tensor, Case] | None:
-        """Attention, and the case it was; None when no kernel proved itself.
+        """Compute attention; the result and the case it was. None when no kernel proved itself.
 
         Args:
             query: ``[B, H, N, D]``.
@@ -86,7 +86,7 @@ class Chooser:
             mask: None, or four dimensions that broadcast to ``[B, H, N, M]``.
             scale: None for ``1 / sqrt(D)``.
             precision: how exact the kernel must be.
-            own: one more candidate, of the caller; belongs to the case by its name.
+            own: one more candidate, which is the caller's; its name is part of the case.
         """
         case = case_of(query, key, mask)
         place = (case, precision, own.name if own is not None else "")
@@ -122,7 +122,7 @@ class Chooser:
         mask: torch.Tensor | None,
         scale: float | None,
     ) -> bool:
-        """Whether a kernel that quantises is exact enough on these tensors; looked at in calls 1, 2, 4, 8, ..."""
+        """Whether a kernel that quantises is exact enough on these tensors; it is looked at in calls 1, 2, 4, 8, ..."""
         if _is_captured(out.device):
             return True
         calls = self._calls[place, backend.name] = self._calls.get((place, backend.name), 0) + 1
@@ -144,7 +144,7 @@ class Chooser:
         return False
 
     def trials(self, case: Case) -> list[Trial]:
-        """What is known of a case."""
+        """What was measured for a case."""
         return (self._store.get(case) if self._store is not None else None) or []
 
     def chosen(self, case: Case, precision: Precision) -> Trial | None:

@@ -1,4 +1,4 @@
-"""What was measured about attention kernels on one device, as it is kept, chosen from and shown."""
+"""What was measured of attention kernels on one device: how it is kept, chosen from and shown."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class Precision(str, Enum):
 
 
 def precision_of(name: Precision | str) -> Precision:
-    """The class of this name.
+    """The precision of this name.
 
     Raises:
-        LongTalkError: there is none.
+        LongTalkError: there is no precision of this name.
     """
     try:
         return Precision(name)
@@ -51,10 +51,11 @@ class Case:
     """What a measurement holds for.
 
     Attributes:
-        device: its name.
-        dtype: such as ``float16``.
-        head: size of a head.
-        queries, keys: the next power of two, see :func:`bucket`: windows of nearly the same length share a choice.
+        device: the name of the device.
+        dtype: of the tensors, such as ``float16``.
+        head: the size of a head.
+        queries, keys: their number raised to a power of two, see :func:`bucket`, so that windows of nearly the same
+            length share a choice.
         masked: whether there is a mask.
     """
 
@@ -72,7 +73,7 @@ class Case:
 
 
 def bucket(length: int) -> int:
-    """The smallest power of two that is not below ``length``."""
+    """``length`` raised to the next power of two; powers of two stay."""
     return 1 << max(0, length - 1).bit_length()
 
 
@@ -81,11 +82,11 @@ class Trial:
     """What came of one kernel.
 
     Attributes:
-        name: of the backend.
-        ms: median time of a call; None when it could not run.
-        error: relative error against float32; None when it could not run.
-        tolerance: the error up to which it is taken in every class, see :class:`~.backends.Backend`.
-        refusal: why it could not run, else empty.
+        name: of the kernel's backend.
+        ms: the median time of a call; None when the kernel could not run.
+        error: the relative error against float32; None when the kernel could not run.
+        tolerance: the error up to which the kernel is taken in every class, see :class:`~.backends.Backend`.
+        refusal: why the kernel could not run, else empty.
     """
 
     name: str
@@ -95,7 +96,7 @@ class Trial:
     refusal: str = ""
 
     def allowed(self, precision: Precision) -> bool:
-        """Whether it computes attention as closely as asked for."""
+        """Whether the kernel computes attention as closely as asked for."""
         return self.error is not None and self.error <= max(precision.tolerance, self.tolerance)
 
 
@@ -121,7 +122,7 @@ def table(case: Case, trials: Sequence[Trial], precision: Precision) -> str:
 
 
 class Store:
-    """Measurements in a JSON file, so that another process takes the same kernels, and no time, for the same work.
+    """Keeps measurements in a JSON file, so that another process takes the same kernels without measuring anew.
 
     Args:
         path: of the file; None keeps them in memory only.
@@ -134,7 +135,7 @@ class Store:
         self._cases = self._read()
 
     def get(self, case: Case) -> list[Trial] | None:
-        """What is known of a case."""
+        """What was measured for a case."""
         return self._cases.get(case)
 
     def put(self, case: Case, trials: Sequence[Trial]) -> None:
@@ -176,7 +177,7 @@ def _case(entry: Mapping[str, Any]) -> Case:
 
 
 def _to_json(trial: Trial) -> dict[str, Any]:
-    """JSON has no infinity; an output that is not a number is an error of None with a time."""
+    """A trial for JSON, which has no infinity: an output that is not a number has a time, and None as its error."""
     error = trial.error if trial.error is not None and math.isfinite(trial.error) else None
     return {**asdict(trial), "error": error}
 

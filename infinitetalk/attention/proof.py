@@ -1,4 +1,4 @@
-"""Does a kernel compute attention? Its output on real tensors against PyTorch's in float32."""
+"""Does a kernel compute attention? Its output on real tensors is compared with PyTorch's in float32."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import torch
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-#: Queries that are compared: enough for a firm mean, few enough that all their scores fit anywhere.
+#: How many queries are compared: enough for a firm mean, few enough that all their scores fit anywhere.
 _ROWS = 256
-#: Kernels that forget a block forget the last one.
+#: So many of the last queries are always compared: a kernel that forgets a block forgets the last one.
 _LAST_ROWS = 64
-#: Bytes of scores held at a time.
+#: How many bytes of scores are held at a time.
 _SCORES_BYTES = 256 * 2**20
 
 
 def sample_rows(queries: int, device: torch.device) -> torch.Tensor:
-    """Numbers of the queries to compare: the first, the last ones, and seeded others; all when there are few."""
+    """Which queries to compare: the first, the last ones, and others drawn with a fixed seed; all if they are few."""
     if queries <= _ROWS:
         return torch.arange(queries, device=device)
     generator = torch.Generator().manual_seed(queries)
@@ -32,7 +32,7 @@ def reference_rows(
     scale: float | None,
     rows: torch.Tensor,
 ) -> torch.Tensor:
-    """Attention of some queries, computed by PyTorch in float32, head by head.
+    """The attention of some queries, computed by PyTorch in float32, head by head.
 
     Args:
         query: ``[B, H, N, D]``.

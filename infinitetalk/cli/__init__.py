@@ -1,6 +1,6 @@
-"""The command line: arguments and printing. Started by ``bin/longtalk``.
+"""The command line, which ``bin/longtalk`` starts: arguments and printing.
 
-- main: which command; terminal: what all of them print with; arguments: what several of them take
-- analyze, prepare, song: a sound; plan: the windows of a run
-- runs, describe, change: the runs on disk, looked at and changed
+- main: all commands together; terminal: printing; arguments: what several commands take
+- analyze, prepare, song: the commands for a sound; plan: the command for the windows of a run
+- runs: the commands for the runs on disk; describe: a run in words; change: runs exported and deleted
 """

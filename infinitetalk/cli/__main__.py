@@ -25,9 +25,9 @@ def _start() -> int:
 
 
 def _hand_over() -> int:
-    """Started as a folder: Python looks for modules here first, where ours would hide others of the same name.
+    """Start the script in a Python of its own, with the same options.
 
-    So the script starts in a Python of its own, with the same options.
+    Python that is started with a folder looks for modules there first, where ours would hide others of the same name.
     """
     options = sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv)]
     command = [sys.executable, *options, str(_SCRIPT), *sys.argv[1:]]

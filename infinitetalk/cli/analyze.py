@@ -60,10 +60,10 @@ def _analyze(chosen: argparse.Namespace) -> int:
 
 
 def _pictures(chosen: argparse.Namespace) -> list[Path | None]:
-    """Where each file's picture goes, looked at before the first file is heard.
+    """Where the picture of each file goes; checked before the first file is read.
 
     Raises:
-        LongTalkError: one file for the pictures of several, or a file that is there already.
+        LongTalkError: the pictures of several files would go to one, or a file is there already.
     """
     if chosen.png is None:
         return [None] * len(chosen.files)

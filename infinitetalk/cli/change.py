@@ -1,4 +1,4 @@
-"""What changes something on the disk: a video copied out of a run, and runs deleted."""
+"""Changes what is on the disk: copies a video out of a run, and deletes runs."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Exported:
     """A video outside the runs.
 
     Attributes:
-        what: it is, in words.
-        bytes: of the file.
+        what: what the video is, in words.
+        bytes: the size of the file.
         notes: what was left out, in words.
     """
 
@@ -40,7 +40,8 @@ def export(run: Overview, target: Path, *, force: bool) -> Exported:
     """Copy the whole video out, or join the good windows at the beginning.
 
     Raises:
-        LongTalkError: a target that is taken, inside the runs or of another format; nothing to export; the disk.
+        LongTalkError: the target is taken, lies inside the runs or has another format; there is nothing to export; the
+            disk is full, or refuses the file.
     """
     target = target.absolute()
     _check_target(run, target, force)
@@ -59,7 +60,7 @@ def export(run: Overview, target: Path, *, force: bool) -> Exported:
 
 
 def _join_windows(run: Overview, target: Path) -> tuple[WrittenVideo, int, list[str]]:
-    """What was written, how many windows that is, and what was left out."""
+    """Join the good windows at the beginning; what was written, how many windows that is, and what was left out."""
     about, folder = run.about, run.folder
     if about is None:
         raise LongTalkError(
@@ -131,7 +132,7 @@ def check_deletable(run: Overview) -> None:
 
 
 def delete_run(folder: RunFolder) -> int:
-    """Remove a run's folder with everything in it; links are removed, not followed. The bytes that are free then.
+    """Remove a run's folder with everything in it; links are removed, not followed. Returns how many bytes are freed.
 
     Raises:
         LongTalkError: somebody works on it, or the disk refuses.
@@ -158,7 +159,7 @@ def delete_run(folder: RunFolder) -> int:
 
 
 def delete_windows(folder: RunFolder) -> int:
-    """Remove a run's windows and sound; its videos stay. The bytes that are free then.
+    """Remove a run's windows and its sound; its videos stay. Returns how many bytes are freed.
 
     Raises:
         LongTalkError: somebody works on it, or the disk refuses.
@@ -183,5 +184,5 @@ def _bytes(folder: RunFolder) -> int:
 
 
 def windows_bytes(run: Overview) -> int:
-    """What :func:`delete_windows` would free."""
+    """How many bytes :func:`delete_windows` would free."""
     return sum(use.bytes for use in run.use if use.kind in _REMOVED_WITH_WINDOWS)

@@ -1,4 +1,4 @@
-"""One run in full: what it is, its files, its windows, what is damaged, and how to make a second of it again."""
+"""Describes one run in full: its files, its windows, what is damaged, and how to make a second of it again."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class Moment:
     """The window that holds a second of the video.
 
     Attributes:
-        second: as asked for.
-        window: counted from 1.
-        frames: ``[start, end)`` of the window.
-        seed: that a ``rerender_from`` would have to name to get the same window; None when it is not there.
-        rerender_from: what makes it again, with a placeholder for the new seed.
-        last: the last window that is made again then, at the end of a shot; None for all up to the end.
+        second: the second that was asked for.
+        window: the number of the window, counted from 1.
+        frames: the window's frames ``[start, end)``.
+        seed: the seed that a ``rerender_from`` would have to name to get the same window; None when it is not there.
+        rerender_from: the setting that makes the window again, with a placeholder for the new seed.
+        last: the last window that is made again then, at the end of a shot; None for all windows up to the end.
         note: what else to know, "" for nothing.
         fps: of the video.
     """
@@ -65,7 +65,7 @@ def moment(run: Overview, second: float) -> Moment:
     """Find the window of a second of the video, whether it is made or not.
 
     Raises:
-        LongTalkError: the manifest does not tell, or the video is shorter.
+        LongTalkError: the manifest does not tell where the windows are, or the video is shorter.
     """
     about = run.about
     if about is None:
@@ -111,7 +111,7 @@ def moment(run: Overview, second: float) -> Moment:
 
 
 def rerender_entries(chain: Chain, about: About) -> list[tuple[int, int]]:
-    """The pairs of ``rerender_from`` that gave a chain its seeds: :func:`~..run.seeds.window_seeds` backwards.
+    """The pairs of ``rerender_from`` that gave a chain its seeds, which is :func:`~..run.seeds.window_seeds` backwards.
 
     Retaken windows have seeds of their own and change nothing after them.
     """
@@ -133,7 +133,7 @@ def _rerender_text(chain: Chain, about: About) -> str:
 
 
 def lines(run: Overview) -> Iterator[str]:
-    """The whole description for a person, but for what is damaged."""
+    """The whole description as lines for a person, without what is damaged."""
     about = run.about
     yield f"run {run.folder.name}: {run.state}"
     if run.detail:
@@ -165,7 +165,7 @@ def _other_chain(run: Overview, chain: Chain) -> str:
 
 
 def _shared(chain: Chain, other: Chain) -> int:
-    """With how many of the same windows two chains begin."""
+    """How many windows at their beginning two chains have in common."""
     same = 0
     for ours, theirs in zip(chain, other, strict=False):
         if ours.key != theirs.key:
@@ -195,7 +195,7 @@ def _window_table(run: Overview, chain: Chain) -> Iterator[str]:
 
 
 def _looks(run: Overview, chain: Chain) -> Iterator[dict[str, Any]]:
-    """Per window what its record tells about it; what is no measurement is None."""
+    """What the record of each window tells about it; None for a measurement that is damaged."""
     start = 0
     for record in chain:
         if run.about and record.window <= len(run.about.ends):
@@ -217,7 +217,7 @@ def _looks(run: Overview, chain: Chain) -> Iterator[dict[str, Any]]:
 
 
 def to_json(run: Overview, at: Moment | None, damage: Sequence[str] | None) -> dict[str, Any]:
-    """The same for a program; times are in frames."""
+    """The whole description for a program; times are in frames."""
     chain = run.windows.current
     return {
         **run.to_json(),
@@ -240,7 +240,7 @@ def to_json(run: Overview, at: Moment | None, damage: Sequence[str] | None) -> d
 
 
 def verify(run: Overview) -> tuple[int, list[str]]:
-    """Read every file that has a checksum; how many there are, and in words those that are not as they were."""
+    """Read every file that has a checksum; how many there are, and in words which are not as they were written."""
     folder, windows = run.folder, run.windows
     checks = [(f"window {record.window} ({record.key})", record) for record in windows.records]
     damage = [] if run.problem is None else [f"the run: {run.detail}"]
@@ -275,7 +275,7 @@ def _wrong_length(run: Overview, record: WindowRecord) -> list[str]:
 
 
 def sound_damage(run: Overview) -> str | None:
-    """What is wrong with the sound: "" for nothing, None when there is none to look at."""
+    """What is wrong with the sound: "" for nothing, None when there is no sound to look at."""
     if run.about is None or (run.finished and not run.windows.current):
         return None
     path = run.folder.sound_path
@@ -287,7 +287,7 @@ def sound_damage(run: Overview) -> str | None:
 
 
 def video_damage(run: Overview) -> str | None:
-    """The same for the whole video."""
+    """What is wrong with the whole video: "" for nothing, None when there is no video to look at."""
     noted_path = run.folder.video_record_path
     if not os.path.lexists(noted_path):
         return None

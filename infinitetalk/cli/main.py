@@ -1,8 +1,8 @@
 """The command line as a whole: which commands there are, and what an error means to whoever called.
 
 A command is a module beside this one with ``add_parser(commands)``: it adds its own parser to ``commands`` and sets
-``run``, a function that takes what was chosen and gives the exit code. What takes time to import (torch) it imports
-there, so that no command waits for another's.
+``run``, a function that takes what was chosen and gives the exit code. That function imports what takes time to import
+(torch), so that no command waits for the imports of another.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from . import analyze, plan, prepare, runs, song
 from .terminal import complain
 
 COMMANDS = (plan, analyze, prepare, song, runs)
-"""In the order in which the help shows them."""
+"""All commands, in the order in which the help shows them."""
 
 
 def main(arguments: Sequence[str], called: str = "longtalk") -> int:
     """Do what the command line says.
 
     Args:
-        arguments: without the program's name.
+        arguments: what was typed behind the program's name.
         called: how the program is called, for the help.
 
     Returns:
@@ -65,7 +65,7 @@ class _Notes(logging.Handler):
 
 @contextlib.contextmanager
 def _warnings_shown() -> Iterator[None]:
-    """What the pack warns of in its log becomes a line on the error stream."""
+    """While the block runs, each warning in the pack's log becomes a line on the error stream."""
     pack = logging.getLogger(__name__.rpartition(".infinitetalk.")[0])
     handler = _Notes(logging.WARNING)
     before = pack.propagate

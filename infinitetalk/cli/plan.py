@@ -87,11 +87,11 @@ def _plan(chosen: argparse.Namespace) -> int:
 
 
 class _Speech:
-    """A speech file, read once from end to end: the header may be wrong about its length.
+    """A speech file that is read once from end to end, as the header may be wrong about its length.
 
     Args:
         path: of the file.
-        picture: keep the sound as the picture needs it, mono at a low rate.
+        picture: whether to keep the sound as the picture needs it, mono at a low rate.
     """
 
     def __init__(self, path: Path, *, picture: bool) -> None:

@@ -1,4 +1,4 @@
-"""``prepare``: a sound file made ready for a model, as Audio Prepare (LongTalk) does it."""
+"""``prepare``: makes a sound file ready for a model, as Audio Prepare (LongTalk) does it."""
 
 from __future__ import annotations
 

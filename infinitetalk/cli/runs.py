@@ -1,4 +1,4 @@
-"""``runs list``, ``inspect``, ``export`` and ``delete``: the runs in ``<output>/longtalk``, from the command line."""
+"""``runs list``, ``inspect``, ``export`` and ``delete``: the commands for the runs in ``<output>/longtalk``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def output_folder() -> Path:
     """ComfyUI's output folder, as seen from a pack in its ``custom_nodes``.
 
     Raises:
-        LongTalkError: the pack lies elsewhere, or the folder is not there.
+        LongTalkError: the pack lies elsewhere, or ComfyUI has no such folder.
     """
     # Not resolved: a pack that is linked into custom_nodes belongs to the ComfyUI it is linked into.
     pack = Path(__file__).absolute().parents[2]
@@ -149,7 +149,7 @@ def _chosen_runs(root: Path, chosen: argparse.Namespace) -> list[Overview]:
     """The runs that were named or described, without any that must not be deleted.
 
     Raises:
-        LongTalkError: one that was named is not there, in use or no run.
+        LongTalkError: a run that was named is not there, is in use or is no run.
     """
     if chosen.names:
         runs = [overview(root, name) for name in dict.fromkeys(chosen.names)]

@@ -1,4 +1,4 @@
-"""What goes to the terminal: one line at a time, and nothing that a terminal would obey."""
+"""Writes to the terminal: one line at a time, and nothing that a terminal would obey."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import TextIO
 from ...base.errors import LongTalkError
 
 _LINE_LIMIT = 2000
-"""Characters; more is no line for a person, and comes from a file that somebody tampered with."""
+"""The most characters of a line; a longer one is not for people, and comes from a file that somebody tampered with."""
 
 _QUIET_S, _EVERY_S = 1.0, 0.2
-"""Seconds before progress is shown at all, and between two of its lines."""
+"""How many seconds pass before progress is shown at all, and between two of its lines."""
 
 
 def printable(text: str) -> str:
@@ -43,10 +43,10 @@ def say_json(content: object) -> None:
 
 
 class Progress:
-    """How far something long has come, in one line of a terminal; nothing where the error stream is none.
+    """Shows in one line of a terminal how far something long has come; nothing where the error stream is no terminal.
 
     Args:
-        what: is done.
+        what: what is being done, in words.
         total_s: seconds of sound to go through, if that is known.
     """
 
@@ -65,7 +65,7 @@ class Progress:
         self._write("")
 
     def tell(self, done_s: float) -> None:
-        """So many seconds are done; less than before begins another round."""
+        """Take note that so many seconds are done; fewer than before begin another round."""
         self._round += done_s < self._last_s
         self._last_s = done_s
         now = time.monotonic()
@@ -84,7 +84,7 @@ class Progress:
 
 
 def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> list[str]:
-    """Rows as lines with columns below each other; the columns in ``right`` end at the same place."""
+    """The rows as lines of a table; the columns in ``right`` are aligned at their right."""
     rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
@@ -104,7 +104,7 @@ def confirm(question: str) -> bool:
     """Ask on the terminal; anything but yes is no.
 
     Raises:
-        LongTalkError: nobody is there to answer.
+        LongTalkError: there is nobody to answer.
     """
     if sys.stdin is None or not sys.stdin.isatty():
         raise LongTalkError(

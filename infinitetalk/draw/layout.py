@@ -1,4 +1,4 @@
-"""Where the parts of the plan's picture lie. Plain arithmetic; picture.py draws it."""
+"""Where the parts of the plan's picture lie. Plain arithmetic; :mod:`.plan_picture` draws them."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ class Bar:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where everything lies, in pixels. Rows are [top, bottom)."""
+    """Where everything on the picture lies, in pixels. Rows are [top, bottom)."""
 
     width: int
     height: int
     strip: Strip
     """The whole timeline."""
     waves: tuple[tuple[int, int], ...]
-    """Rows of each waveform."""
+    """The rows of each waveform."""
     axis_top: int
     prompts: tuple[int, int] | None
-    """Rows of the strip of prompts, where a schedule is drawn."""
+    """The rows of the strip of prompts, where a schedule is drawn."""
     bars: tuple[Bar, ...]
-    """Every window of a short plan; the enlarged ones of a long plan."""
+    """Every window of a short plan; the enlarged windows of a long one."""
     overview: tuple[int, int] | None
-    """Rows of the narrow strip of all windows, in a long plan."""
+    """The rows of the narrow strip of all windows, in a long plan."""
     legend_top: int
 
     def px(self, size: float) -> int:
@@ -57,7 +57,7 @@ def lay_out(
 ) -> Layout:
     """Place the parts of the picture for a plan and a number of waveforms."""
     unit = width / BASE_WIDTH
-    # aligned_down leaves audio out past its last window; the timeline shows it
+    # aligned_down leaves out audio past its last window, which the timeline shows.
     strip = Strip(0, max(plan.audio_frames, plan.requested_frames), round(170 * unit), width - round(50 * unit))
     y = scaled(124, width)
     wave_height = scaled({1: 180, 2: 130}.get(speakers, 96), width)
@@ -81,7 +81,7 @@ def lay_out(
 
 
 def _staircase(windows: Sequence[Window], strip: Strip, top: int, unit: float) -> Iterator[Bar]:
-    """Bars on as many rows as it takes that no two of a row overlap: two, unless over half a window is pinned."""
+    """The bars on so many rows that no two bars of a row overlap: two rows, unless over half a window is pinned."""
     rows = min(2, len(windows))
     while any(later.start < earlier.audio[1] for earlier, later in zip(windows, windows[rows:], strict=False)):
         rows += 1
@@ -93,7 +93,7 @@ def _staircase(windows: Sequence[Window], strip: Strip, top: int, unit: float) -
 
 
 def _enlarged(plan: Plan, strip: Strip, top: int, unit: float) -> Iterator[Bar]:
-    """The first three and the last two windows at one scale, a gap between them."""
+    """The bars of the first three and the last two windows, at one scale and with a gap between them."""
     first, last = plan.windows[:3], plan.windows[-2:]
     first_end, last_start = max(window.audio[1] for window in first), last[0].start
     last_end = max(window.audio[1] for window in last) + min(plan.held_frames, plan.window_frames)

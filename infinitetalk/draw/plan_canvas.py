@@ -7,7 +7,7 @@ from .layout import Layout
 
 
 class PlanCanvas(Canvas):
-    """One on which the parts of a plan's picture have their places."""
+    """A canvas with the layout of a plan's picture."""
 
     def __init__(self, layout: Layout) -> None:
         super().__init__(layout.width, layout.height, layout.strip.left)

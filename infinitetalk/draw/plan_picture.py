@@ -1,8 +1,8 @@
 """The plan as a picture: waveforms, a time axis, the windows with what they pin and what is cut.
 
 Up to 24 windows are drawn as a staircase of numbered bars. Longer plans get one narrow strip, with every k-th
-window numbered, and below it the first three and the last two windows enlarged. Colours are those of Okabe and
-Ito (2008), which stay apart for colour-blind readers; pinned and cut parts are hatched besides.
+window numbered, and below it the first three and the last two windows enlarged. The colours are those of Okabe and
+Ito (2008), which colour-blind readers can tell apart; pinned and cut parts are hatched as well.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CUT: Colour = (213, 94, 0)  # vermillion
 HELD: Colour = (214, 214, 214)  # grey
 
 PICTURE_RATE_HZ = 8000
-"""Of the waveforms: enough for a picture a few thousand pixels wide."""
+"""The sample rate of the waveforms: enough for a picture that is a few thousand pixels wide."""
 
 MIN_WIDTH, MAX_WIDTH = 400, 8000
 
@@ -54,7 +54,7 @@ def draw_plan(
 
     Args:
         plan: what to draw.
-        waveforms: mono samples [N] per speaker, real numbers of any type, all from time 0. They share one scale,
+        waveforms: mono samples [N] per speaker, real numbers of any type, all from time 0. They are drawn to one scale,
             that of the loudest. NaN and infinite samples are drawn as silence.
         rate_hz: their sample rate.
         width: pixels, 400 to 8000; everything scales with it.
@@ -105,7 +105,7 @@ def _draw_title(canvas: PlanCanvas, plan: Plan) -> None:
 
 
 def _draw_overview(canvas: PlanCanvas, plan: Plan) -> None:
-    """A long plan in one strip. Where single windows are too thin to see, groups of k in two shades."""
+    """Draw a long plan as one strip: of its windows, or of groups of k in two shades where single ones are too thin."""
     layout, strip, px = canvas.layout, canvas.layout.strip, canvas.px
     if layout.overview is None:
         return
@@ -118,7 +118,7 @@ def _draw_overview(canvas: PlanCanvas, plan: Plan) -> None:
     if each >= px(_NARROWEST_BAR):
         half = (bottom - top - px(4)) // 2
         rows = (top, top + half), (bottom - half, bottom)
-        # all pinned parts first: where over half a window is pinned they reach into new frames of the same row
+        # All pinned parts first: where over half a window is pinned, they reach into new frames of the same row.
         for part, colour in (("pinned", PINNED), ("new", NEW)):
             for window in windows:
                 begin, end = (window.start, window.output[0]) if part == "pinned" else window.output
@@ -142,7 +142,7 @@ def _draw_overview(canvas: PlanCanvas, plan: Plan) -> None:
 
 
 def _draw_bars(canvas: PlanCanvas, plan: Plan) -> None:
-    """Each window: pinned frames, new frames, cut frames; number and length inside."""
+    """Draw each window as a bar: pinned frames, new frames, cut frames; its number and length stand inside."""
     if canvas.layout.overview is not None:
         _caption_enlarged(canvas, plan)
     for bar in canvas.layout.bars:
@@ -155,7 +155,7 @@ def _draw_bars(canvas: PlanCanvas, plan: Plan) -> None:
 
 
 def _caption_enlarged(canvas: PlanCanvas, plan: Plan) -> None:
-    """Which windows are enlarged, and the time at which the new frames of each begin."""
+    """Write which windows are enlarged, and the time at which the new frames of each begin."""
     layout, px, total = canvas.layout, canvas.px, len(plan.windows)
     top, bottom = layout.bars[0].top, max(bar.bottom for bar in layout.bars)
     for bars, words in ((layout.bars[:3], "windows 1 to 3"), (layout.bars[3:], f"windows {total - 1:,} and {total:,}")):
@@ -175,13 +175,13 @@ def _caption_enlarged(canvas: PlanCanvas, plan: Plan) -> None:
 
 
 def _columns(bar: Bar) -> tuple[int, int, int, int]:
-    """Pixel columns where the bar's pinned, new and cut frames begin, and where what is sampled ends."""
+    """The pixel columns where the bar's pinned, new and cut frames begin, and where the sampled frames end."""
     (begin, end), (start, stop) = bar.window.audio, bar.window.output
     return bar.strip.x(begin), bar.strip.x(start), bar.strip.x(stop - bar.window.held), bar.strip.x(end)
 
 
 def _write_in_bars(canvas: PlanCanvas) -> None:
-    """Number and length in every bar, in the longest wording that fits all of them. Names the row too.
+    """Write number and length into every bar, in the longest wording that fits all bars, and the name of the row.
 
     Where none fits into the new frames, text lies over the pinned ones; where none fits the bars, there is none.
     """
@@ -212,13 +212,13 @@ def _write_in_bars(canvas: PlanCanvas) -> None:
 
 
 def _room(bar: Bar, whole: bool) -> int:
-    """Columns for text: the new frames, or the whole bar, as always in a last window that is cut."""
+    """The columns that a text may take: the new frames, or the whole bar, as always in a last window that is cut."""
     begin, start, stop, end = _columns(bar)
     return end - begin if whole or bar.window.cut else stop - start
 
 
 def _write_in_bar(canvas: PlanCanvas, bar: Bar, text: Sequence[str], width: float) -> None:
-    """Lines in the middle of the new frames; where these are too narrow, of the bar, on a white plate."""
+    """Write lines into the middle of the new frames; where these are too narrow, of the bar, on a white plate."""
     begin, start, stop, end = _columns(bar)
     middle = (start + stop) / 2
     if text and stop - start < width:
@@ -230,13 +230,13 @@ def _write_in_bar(canvas: PlanCanvas, bar: Bar, text: Sequence[str], width: floa
 
 
 def _line_places(canvas: PlanCanvas, bar: Bar, lines: int) -> list[float]:
-    """Middle of each line of text in a bar."""
+    """The middle of each line of text in a bar."""
     return [(bar.top + bar.bottom) / 2 + canvas.px(32) * (line - (lines - 1) / 2) for line in range(lines)]
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """A line of the legend has several."""
+    """One colour of the legend and what it means; a line of the legend has several."""
 
     words: str
     colour: Colour
@@ -245,7 +245,7 @@ class _Entry:
 
 
 def _legend(plan: Plan, quiet: bool) -> list[list[_Entry]]:
-    """What the colours mean, line by line: the windows', then those of silence and a held end."""
+    """The lines of the legend: the colours of the windows, then those of silence and of a held end."""
     first = [_Entry("new frames", NEW, hatched=False)]
     if any(window.pinned for window in plan.windows):
         first.append(_Entry(f"pinned: the last {plan.motion_frames} of the window before", PINNED))

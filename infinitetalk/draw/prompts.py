@@ -1,6 +1,7 @@
-"""The prompts in the plan's picture: a strip over the timeline, each stretch with its line and its words.
+"""The prompts in the plan's picture: a strip over the timeline, in which each stretch has its line and its words.
 
-A stretch is the windows that run on the same prompts. Where a window mixes several, each has its share of the height.
+A stretch is the windows that run on the same prompts. Where a window mixes several, each prompt has its share of the
+height.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ PROMPTS: tuple[Colour, ...] = ((245, 239, 160), (236, 208, 224), (170, 220, 203)
 """Okabe and Ito's yellow, purple and green, and grey, pale enough for dark text."""
 
 _MAIN_WEIGHT = 0.9
-"""From this share on a prompt is written into its stretch; the rest is a line of another colour."""
+"""A prompt with this share or more is written into its stretch; a smaller one is a line of another colour."""
 
 _MOST_LETTERS = 500
 """More letters than any stretch has room for; Pillow refuses to measure a text of a million."""
 
 _NARROWEST_TEXT = 4
-"""Letters of a prompt that are worth drawing; with less room only the line's number is."""
+"""The fewest letters of a prompt that are worth drawing; with less room only the line's number is drawn."""
 
 
 def draw_prompts(canvas: PlanCanvas, plan: Plan, prompts: Resolved) -> None:
@@ -70,7 +71,7 @@ def _draw_shares(canvas: Canvas, weights: Weights, left: int, right: int, top: i
 
 
 def _that_fits(canvas: Canvas, line: str, words: str, room: float) -> str:
-    """The line's number and as many letters of its words as there is room for; the number alone; or nothing."""
+    """What there is room for: the line's number with as many letters as fit, the number alone, or nothing."""
     whole = f"{line}: {words}"
     words = words[:_MOST_LETTERS]
     if len(whole) < _MOST_LETTERS and canvas.text_width(whole) <= room:
@@ -82,7 +83,7 @@ def _that_fits(canvas: Canvas, line: str, words: str, room: float) -> str:
 
 
 def _longest(canvas: Canvas, line: str, words: str, room: float) -> int:
-    """How many letters fit before the dots, found by halving: prompts have hundreds of them."""
+    """How many letters fit before the dots; found by halving, as prompts have hundreds of letters."""
     low, high = 0, len(words)
     while low < high:
         middle = (low + high + 1) // 2

@@ -27,7 +27,7 @@ def draw_waves(
     ticks: Sequence[int],
     quiet: Sequence[Sequence[Segment]] = (),
 ) -> None:
-    """A row per speaker, over the seams of the video (in a long plan: the ticks) and the audio left out.
+    """Draw a row per speaker, over the seams of the video (in a long plan, the ticks) and the audio that is left out.
 
     The extremes are drawn pale, the RMS in full colour: over an hour the extremes alone would be a solid block. Where a
     shot begins the line is black.
@@ -35,9 +35,9 @@ def draw_waves(
     Args:
         canvas: what to draw on.
         plan, tracks, rate_hz: see :func:`~.plan_picture.draw_plan`.
-        names: one per track.
-        ticks: columns of the time axis' ticks.
-        quiet: per track where the model hears silence.
+        names: what the tracks are called.
+        ticks: the columns of the ticks on the time axis.
+        quiet: where the model hears silence, for each track.
     """
     layout, strip, px = canvas.layout, canvas.layout.strip, canvas.px
     columns = strip.right - strip.left

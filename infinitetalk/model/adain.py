@@ -1,4 +1,4 @@
-"""Drawing the colours of latents ``[B, C, F, H, W]`` towards those of others."""
+"""Draws the colours of latents ``[B, C, F, H, W]`` towards those of others."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import torch
 
 
 def channel_statistics(latents: torch.Tensor) -> torch.Tensor:
-    """Mean and standard deviation of each channel over frames and places, ``[2, B, C]``, float32."""
+    """The mean and the standard deviation of each channel over frames and places, float32 ``[2, B, C]``."""
     flat = latents.float().flatten(2)
     return torch.stack([flat.mean(2), flat.std(2)])
 
 
 def towards_statistics(latents: torch.Tensor, target: torch.Tensor, strength: float) -> torch.Tensor:
-    """Latents whose channels' mean and deviation are moved towards ``target``: AdaIN.
+    """Move the mean and the deviation of the latents' channels towards ``target``: AdaIN.
 
     x' = x + strength * ((x - mean) / std * target_std + target_mean - x); source: Huang and Belongie (2017), eq. 8.
 
     Args:
         latents: ``[B, C, F, H, W]``.
-        target: of :func:`channel_statistics`.
-        strength: 0 leaves them, 1 gives them the target's.
+        target: what :func:`channel_statistics` found in other latents.
+        strength: 0 leaves the latents as they are, 1 gives them the statistics of the target.
     """
     own = channel_statistics(latents)
     mean, std = (value.to(latents)[:, :, None, None, None] for value in own)

@@ -50,7 +50,7 @@ class InfiniteTalkModel(nn.Module):
 
     Args:
         width: hidden size of the diffusion model (5120 for WAN 14B); divisible by 40.
-        layers: transformer blocks.
+        layers: how many transformer blocks there are.
         operations: the layer classes to build from (``torch.nn`` or ComfyUI's casting ones).
     """
 
@@ -85,10 +85,10 @@ def cross_attend(
     Args:
         layers: an :class:`AudioCrossAttention`, or any module with the same layers and ``num_heads``.
         x: normalised picture tokens ``[B, N, C]``. The first ``F * S`` of them are ``F`` latent frames of ``S``;
-            tokens behind (reference tokens of other extensions) get nothing.
+            tokens behind them (reference tokens of other extensions) get nothing.
         context: audio tokens ``[B or 1, F, M, audio_width]``.
         tokens_per_frame: ``S``.
-        attention: over ``[B, H, N, D]``.
+        attention: computes attention over ``[B, H, N, D]``.
         mapped: the speaker map ``[B, classes, F * S]`` when there is more than one speaker.
 
     Returns:

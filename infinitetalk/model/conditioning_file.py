@@ -1,4 +1,4 @@
-"""Conditioning as a safetensors file, so that a prompt runs again without its 11 GB text encoder.
+"""Keeps conditioning as a safetensors file, so that a prompt runs again without its 11 GB text encoder.
 
 A file holds tensors plus, in the header's metadata, a JSON tree in which ``{"tensor": name}`` stands for a tensor.
 Only tensors, numbers, strings, booleans, None, lists and dictionaries can be stored: no pickle, nothing executable.
@@ -32,7 +32,7 @@ CLIP_VISION_PARTS = (
 )
 
 
-#: Conditioning is nested three deep; a list that contains itself is nested without end.
+#: The deepest nesting: conditioning is nested three deep, and a list that contains itself is nested without end.
 MAX_DEPTH = 32
 
 _WHOLE_LIMIT = 2**63

@@ -24,9 +24,10 @@ from torch.nn import functional
 
 from .speaker_map import audio_positions, placements, rotate, speakers_in, token_positions
 
-#: ``(x [B, N, H, D], positions [B, N])``: x turned by the positions, see :func:`.speaker_map.rotate`.
+#: Turns ``x [B, N, H, D]`` by ``positions [B, N]``, see :func:`.speaker_map.rotate`.
 Turn = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-#: ``(layer, like)``: a context in which the layer's weight and bias (or None) are there in ``like``'s device and dtype.
+#: Called with a layer and a tensor, gives a context that holds the layer's weight and bias (or None) as that tensor is:
+#: on its device and in its dtype.
 LayerWeights = Callable[[Any, torch.Tensor], AbstractContextManager["tuple[torch.Tensor, torch.Tensor | None]"]]
 
 
@@ -46,17 +47,17 @@ def add_audio(
     mapped: torch.Tensor | None = None,
     turn: Turn | None = None,
 ) -> torch.Tensor:
-    """The picture tokens with what the audio adds to them.
+    """Add to the picture tokens what they hear of the audio.
 
     Args:
         layers: ``q_linear``, ``kv_linear``, ``proj`` and ``num_heads``, see
             :class:`~.audio_attention.AudioCrossAttention`.
         x: picture tokens ``[B, N, C]``. The first ``F * S`` of them are ``F`` latent frames of ``S``; tokens behind get
             nothing.
-        normed: the same, normalised.
+        normed: the same tokens, normalised.
         context: audio tokens ``[B or 1, F, M, audio_width]``.
         tokens_per_frame: ``S``.
-        scale: strength of the audio.
+        scale: the strength of the audio.
         weights: gives the layers' weights.
         mapped: the speaker map ``[B, classes, F * S]`` when there is more than one speaker.
         turn: the rotary embedding, when there is a quicker one than :func:`.speaker_map.rotate`.
@@ -97,7 +98,7 @@ def _turn(x: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
 
 
 class _Voice:
-    """One item's audio, with the layers' weights folded in.
+    """The audio of one item of the batch, with the layers' weights folded in.
 
     Args:
         layers, weights: see :func:`add_audio`.
@@ -123,7 +124,7 @@ class _Voice:
                 self.values[:, : self._count] += bias  # the first head's shares sum to one: it comes exactly once
 
     def scores(self, normed: torch.Tensor) -> torch.Tensor:
-        """``[F, S, H, M]`` of picture tokens ``[F, S, C]``."""
+        """The scores ``[F, S, H, M]`` of picture tokens ``[F, S, C]``."""
         key = _by_head(self._key)
         with self._weights(self._layers.q_linear, normed) as (weight, bias):
             folded = torch.bmm(key, weight.unflatten(0, (self._heads, -1)))
@@ -135,7 +136,12 @@ class _Voice:
         return torch.baddbmm(by_frame, normed, keys).unflatten(-1, (self._heads, -1))
 
     def scores_by_speaker(self, query: torch.Tensor, mapped: torch.Tensor) -> torch.Tensor:
-        """``[F, S, H, M]`` of queries ``[F, S, H, D]`` that are turned already, with their map ``[classes, F * S]``."""
+        """The scores ``[F, S, H, M]`` of queries ``[F, S, H, D]`` that are turned already.
+
+        Args:
+            query: the queries.
+            mapped: the speaker map of these tokens, ``[classes, F * S]``.
+        """
         speakers = speakers_in(mapped[None])
         first, *others = (
             self._scores_at(query, positions) for positions in audio_positions(self._count, speakers, query.device)
@@ -149,7 +155,7 @@ class _Voice:
         return first
 
     def _scores_at(self, query: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        """Scores with the audio tokens at ``positions`` ``[M]``."""
+        """The scores with the audio tokens at ``positions`` ``[M]``."""
         key = rotate(self._key.transpose(1, 2), positions)  # [F, H, M, D]
         frames, tokens, heads, _ = query.shape
         scores = query.new_empty(frames, tokens, heads, self._count)
@@ -159,12 +165,12 @@ class _Voice:
 
 
 def _by_head(x: torch.Tensor) -> torch.Tensor:
-    """``[F, M, H, D]`` -> ``[H, F * M, D]``: a product per head makes all frames' vectors."""
+    """``[F, M, H, D]`` as ``[H, F * M, D]``, so that one product per head makes the vectors of all frames."""
     return x.permute(2, 0, 1, 3).flatten(1, 2)
 
 
 def _frames_first(x: torch.Tensor, frames: int) -> torch.Tensor:
-    """``[H, F * M, C]`` -> ``[F, H * M, C]``, contiguous."""
+    """``[H, F * M, C]`` as ``[F, H * M, C]``, contiguous."""
     wide = x
     if x.device.type in ("cuda", "cpu") and (x.shape[-1] * x.element_size()) % 16 == 0:
         wide = x.view(torch.complex128)  # PyTorch copies number by number; 16 bytes are as quick to copy as 2

@@ -1,7 +1,7 @@
-"""Silence for a speaker who does not speak: the model hears encoded silence in his pauses, so the mouth rests.
+"""Silence for a speaker who does not speak: in the pauses the model hears encoded silence, so the mouth rests.
 
-What is heard is a share between 0 and 1 at every moment: 1 where somebody speaks, 0 in the quiet, with a short ramp at
-both ends of it. It fades features of speech into those of silence, and samples of sound into zeros.
+At every moment a share of the speech between 0 and 1 is heard: 1 where somebody speaks, 0 in the quiet, with a short
+ramp at both ends of it. The share fades features of speech into those of silence, and samples of sound into zeros.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from ...base.rates import FPS
 from ...base.segment import Segment
 
 RAMP_S = 0.12
-"""Three frames at 25 fps."""
+"""The length of a ramp, three frames at 25 fps."""
 
 
 def heard_at(quiet: Sequence[Segment], times_s: np.ndarray) -> np.ndarray:
     """The share that is heard at each time, float32 of the times' shape.
 
     Args:
-        quiet: where nothing is; sorted, no two overlap. One that begins at 0, or ends at infinity, has no ramp there.
+        quiet: where nothing is heard; sorted, no two overlap. One that begins at 0, or ends at infinity, has no ramp
+            there.
         times_s: seconds, of any shape.
     """
     places, shares = [-1.0], [1.0]
@@ -43,11 +44,11 @@ def heard_at(quiet: Sequence[Segment], times_s: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Gate:
-    """What one speaker's features become in the quiet.
+    """Fades the features of one speaker in the quiet.
 
     Attributes:
-        heard: share of the features in each frame, float32 ``[T]``.
-        silence: features of silence, ``[layers, width]``.
+        heard: the share of the features in each frame, float32 ``[T]``.
+        silence: the features of silence, ``[layers, width]``.
     """
 
     heard: torch.Tensor
@@ -61,7 +62,7 @@ class Gate:
 
 
 def gated(features: torch.Tensor, heard: torch.Tensor, silence: torch.Tensor) -> torch.Tensor:
-    """Features faded into silence: exactly themselves at a share of 1, exactly silence at 0.
+    """Fade features into silence: they are exactly themselves at a share of 1, and exactly silence at 0.
 
     Args:
         features: ``[..., layers, width]``.

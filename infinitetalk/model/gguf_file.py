@@ -1,9 +1,9 @@
-"""GGUF files that may hold anything: names, shapes and places first, values only of what is asked for.
+"""Reads GGUF files that may hold anything: names, shapes and places first, values only of what is asked for.
 
 The header is read here rather than with the ``gguf`` library, whose reader believes every count in it: an array that
 claims 2**60 entries keeps it busy until memory is full. Source of the layout: ggml, ``docs/gguf.md``.
-Little-endian files of version 2 and 3; before any memory is reserved for a tensor it is known to lie in the file, and
-no two tensors share bytes, so together they are never larger than the file.
+Little-endian files of versions 2 and 3 are read. Before memory is reserved for any tensor, each is known to lie in the
+file and no two to share bytes, so together they are never larger than the file.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _DIMENSIONS = 4
 _ALIGNMENT = 32
 _LONGEST_NAME = 65535
 _MOST_ALIGNMENT = 1 << 20
-#: Of tensors, of notes, and of all texts in lists. The largest language models have 3000 tensors and 600 000 texts.
+#: The most tensors, notes, and texts in lists. The largest language models have 3000 tensors and 600 000 texts.
 _MOST_TENSORS = 100_000
 _MOST_NOTES = 100_000
 _MOST_TEXTS = 3_000_000
@@ -36,7 +36,7 @@ _MOST_TEXTS = 3_000_000
 _TEXT, _LIST, _UINT32 = 8, 9, 4
 _BYTES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 _PLAIN = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-#: What a weight may be, as ggml calls it.
+#: The types that a weight may have, by ggml's names.
 KINDS = (*_PLAIN, *BLOCKS)
 
 
@@ -54,7 +54,7 @@ class GGUFFile:
     """A GGUF file whose header is sound.
 
     Attributes:
-        shapes: of every tensor, by name, as PyTorch counts dimensions: rows first.
+        shapes: the shape of every tensor, by name, as PyTorch counts dimensions: rows first.
         expected: what the reader wanted, for errors.
     """
 
@@ -66,7 +66,7 @@ class GGUFFile:
     def read(self, names: Iterable[str]) -> dict[str, torch.Tensor | PackedWeight]:
         """The tensors of these names: F32, F16 and BF16 as they are, matrices in blocks packed.
 
-        Other tensors in blocks (a norm, say) come as float32.
+        Other tensors in blocks (a norm, for example) are unpacked to float32.
 
         Raises:
             LongTalkError: a type that is not supported, a file that became shorter.
@@ -108,7 +108,7 @@ class GGUFFile:
 
 
 def is_gguf(path: Path) -> bool:
-    """Whether a file begins as GGUF files do, whatever its name. False where there is none."""
+    """Whether a file begins as GGUF files do, whatever its name; False where there is no file."""
     try:
         if not path.is_file():
             return False
@@ -191,7 +191,7 @@ class _Header:
             raise self._fail("has a name that is no text") from error
 
     def read(self) -> dict[str, _Entry]:
-        """All tensors, by name, with their places in the file."""
+        """Read the header: all tensors by name, with their places in the file."""
         self._skip(len(MAGIC))
         version = self._int("I")
         if version not in _VERSIONS:
@@ -210,7 +210,7 @@ class _Header:
         return entries
 
     def _notes(self, count: int) -> int:
-        """Pass over the notes; returns the alignment, the only one that decides how the file is read."""
+        """Pass over the notes; returns the alignment, which is the only note that decides how the file is read."""
         alignment = _ALIGNMENT
         for _ in range(count):
             name = self._name()
@@ -247,7 +247,7 @@ class _Header:
             self._skip(self._int("Q"))
 
     def _tensor(self) -> tuple[str, _Entry]:
-        """The next tensor's name, shape and type; its place counts from where the values begin."""
+        """Read the next tensor's name, shape and type; its place counts from where the values begin."""
         name = self._name()
         dimensions = self._int("I")
         if dimensions > _DIMENSIONS:
@@ -266,7 +266,7 @@ class _Header:
         return name, _Entry(shape, kind.name, place, None if size is None else prod(shape) // values * size)
 
     def _check_places(self, entries: dict[str, _Entry]) -> None:
-        """Every tensor lies inside the file, and none on another."""
+        """Refuse a file in which a tensor reaches past the end, or lies on another one."""
         end = 0
         for name, entry in sorted(entries.items(), key=lambda item: (item[1].place, item[1].size or 0)):
             if entry.size is None:

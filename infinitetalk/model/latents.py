@@ -21,14 +21,14 @@ from ...base.values import check_choice, check_number, check_whole
 Latent = dict[str, Any]
 
 LATENTS_MAX = 100_000
-"""Over eight hours at 25 frames per second."""
+"""The most latents that a widget asks for: over eight hours at 25 frames per second."""
 
 
 class Curve(str, Enum):
-    """How a cross-fade goes from the first latents to the second."""
+    """The curve on which a cross-fade goes from the first latents to the second."""
 
     COSINE = "cosine"
-    """Raised cosine: level at both ends."""
+    """A raised cosine, which is level at both ends."""
     LINEAR = "linear"
 
 
@@ -36,7 +36,7 @@ def video_of(latent: object, name: str = "latent") -> torch.Tensor:
     """The video latents ``[B, C, F, H, W]`` of a LATENT; of a joint audio and video latent, the video.
 
     Raises:
-        LongTalkError: no LATENT, or not of a video.
+        LongTalkError: it is no LATENT, or not one of a video.
     """
     samples = latent.get("samples") if isinstance(latent, Mapping) else latent
     if getattr(samples, "is_nested", False) and not isinstance(samples, torch.Tensor):
@@ -59,7 +59,7 @@ def context(latent: object, count: int) -> Latent:
         A LATENT ``[B, C, count, H, W]`` with a copy of the samples and nothing else.
 
     Raises:
-        LongTalkError: fewer latents than that, or no video latents.
+        LongTalkError: there are fewer latents than that, or they are not of a video.
     """
     samples = video_of(latent)
     frames = samples.shape[2]
@@ -74,7 +74,7 @@ def trim(latent: object, count: int) -> Latent:
         A LATENT ``[B, C, F - count, H, W]`` with a copy of the samples and nothing else. With 0, all latents.
 
     Raises:
-        LongTalkError: nothing would be left, or no video latents.
+        LongTalkError: nothing would be left, or the latents are not of a video.
     """
     samples = video_of(latent)
     frames = samples.shape[2]
@@ -89,10 +89,10 @@ def pin(latent: object, given: object, count: int, strength: float = 1.0) -> Lat
     all of guides; that of ``given`` is of another pass and never looked at.
 
     Args:
-        latent: of the window that is to be sampled, ``[B, C, F, H, W]``: empty, or with the picture in it.
+        latent: the window that is to be sampled, ``[B, C, F, H, W]``: empty, or with the picture in it.
         given: ``count`` latents ``[B, C, count, H, W]``; not looked at where ``count`` is 0.
         count: latents that are pinned; 0 leaves ``latent`` as it is, for the first window.
-        strength: 1 holds them, 0 lets them be made anew.
+        strength: 1 holds the pinned latents, 0 lets them be made anew.
 
     Returns:
         A LATENT like ``latent``, with a ``noise_mask`` ``[B or 1, 1, F, H or 1, W or 1]`` where something is pinned.
@@ -181,7 +181,7 @@ def rising(count: int, curve: Curve | str = Curve.COSINE) -> torch.Tensor:
 
 
 def _mask_of(latent: Mapping[str, Any], samples: torch.Tensor) -> torch.Tensor:
-    """A copy of a LATENT's own noise mask, one value per latent at least; ones where it has none."""
+    """A copy of a LATENT's own noise mask, with at least one value per latent; ones where it has no mask."""
     batch, _, frames, height, width = samples.shape
     mask = latent.get("noise_mask")
     if mask is None:
@@ -198,7 +198,7 @@ def _mask_of(latent: Mapping[str, Any], samples: torch.Tensor) -> torch.Tensor:
 
 
 def _within(count: object, lowest: int, highest: int, frames: int, action: str) -> int:
-    """A number of latents that is there."""
+    """The value as a count of latents, which must not be larger than the number that is there."""
     found = check_whole(count, "latents", 0, LATENTS_MAX)
     if not lowest <= found <= highest:
         raise LongTalkError(

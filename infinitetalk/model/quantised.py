@@ -1,4 +1,4 @@
-"""Weights that stay packed in memory, as their file has them, and are unpacked where they are computed with.
+"""Weights that stay packed in memory, as their file has them, and are unpacked where something is computed with them.
 
 GGUF's block formats hold 32 or 256 values of a row in one block: a half-precision scale, for some a minimum, and the
 values as small integers. Source of every layout: ggml, ``ggml-common.h`` (the block structs) and ``ggml-quants.c``
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
-#: Values that are unpacked at once; bounds the memory for what lies between bytes and result.
+#: How many values are unpacked at once, which bounds the memory for what lies between bytes and result.
 _AT_ONCE = 1 << 23
 FP8_DTYPES = (torch.float8_e4m3fn, torch.float8_e5m2)
 
@@ -25,7 +25,7 @@ def _half(blocks: torch.Tensor, place: int) -> torch.Tensor:
 
 
 def _nibbles(packed: torch.Tensor) -> torch.Tensor:
-    """All low halves of the last dimension's bytes, then all high halves."""
+    """All low halves of the bytes of the last dimension, then all high halves."""
     return torch.cat([packed & 15, packed >> 4], dim=-1)
 
 
@@ -34,7 +34,7 @@ def _shifts(count: int, step: int, device: torch.device) -> torch.Tensor:
 
 
 def _fifth_bits(high: torch.Tensor) -> torch.Tensor:
-    """uint8 ``[n, 4]`` as ``[n, 32]``: bit after bit of each byte, as the value 16 or 0."""
+    """The bits of uint8 ``[n, 4]`` as ``[n, 32]``: bit after bit of each byte, as the value 16 or 0."""
     return ((high[..., None] >> _shifts(8, 1, high.device)) & 1).flatten(1) << 4
 
 
@@ -61,7 +61,7 @@ def _q8_0(blocks: torch.Tensor) -> torch.Tensor:
 
 
 def _eight_scales(packed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Scales and minima of the 8 sub-blocks from 12 bytes, six bits each.
+    """The scales and minima of the 8 sub-blocks from 12 bytes, six bits each.
 
     Bytes 0-3 are scales 0-3 and 4-7 minima 0-3 in their lower six bits; bytes 8-11 hold the lower four bits of
     scales (low half) and minima (high half) 4-7, whose upper two bits are on top of the first eight bytes.
@@ -73,7 +73,7 @@ def _eight_scales(packed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _from_minimum(blocks: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """``values [n, 8, 32]`` of a super-block that begins with scale, minimum and twelve bytes of scales."""
+    """The values ``[n, 8, 32]`` of a super-block that begins with scale, minimum and twelve bytes of scales."""
     scales, minima = _eight_scales(blocks[:, 4:16])
     scale, minimum = _half(blocks, 0) * scales, _half(blocks, 2) * minima
     return (scale[..., None] * values.float() - minimum[..., None]).flatten(1)
@@ -103,9 +103,10 @@ class Blocks:
     """One of GGUF's block formats.
 
     Attributes:
-        values, size: per block, and its bytes.
-        unpack: uint8 ``[n, size]`` to float32 ``[n, values]``.
-        scale, scaled: where the scale lies in a block, and the largest integer it is multiplied by.
+        values: how many values a block holds.
+        size: how many bytes a block takes.
+        unpack: makes float32 ``[n, values]`` of uint8 ``[n, size]``.
+        scale, scaled: where the scale lies in a block, and the largest integer that it is multiplied by.
         minimum, lowered: the same for the minimum; None where the format has none.
     """
 
@@ -118,7 +119,7 @@ class Blocks:
     lowered: int = 1
 
 
-#: By ggml's names.
+#: GGUF's block formats, by ggml's names.
 BLOCKS = {
     "Q4_0": Blocks(32, 18, _q4_0, 0, 8),
     "Q4_1": Blocks(32, 20, _q4_1, 0, 15, 2),
@@ -136,9 +137,9 @@ class PackedWeight:
     """A weight matrix as its file has it.
 
     Attributes:
-        kind: a name in :data:`BLOCKS`, or a float8 dtype's.
+        kind: a name in :data:`BLOCKS`, or the name of a float8 dtype.
         stored: uint8 ``[rows, bytes]`` of whole blocks, or float8 ``[rows, columns]``.
-        factor: of fp8, float32 ``[1, 1]`` or ``[rows, 1]``; None for 1.
+        factor: what fp8 values are multiplied by, float32 ``[1, 1]`` or ``[rows, 1]``; None for 1.
     """
 
     kind: str
@@ -152,11 +153,11 @@ class PackedWeight:
         return rows, width if form is None else width // form.size * form.values
 
     def expand(self, dtype: torch.dtype) -> torch.Tensor:
-        """``[rows, columns]`` in this dtype, on the device where the weight lies."""
+        """The values ``[rows, columns]`` in this dtype, on the device where the weight lies."""
         return expand(self.kind, self.stored, self.factor, dtype)
 
     def largest(self) -> float:
-        """No value is larger than this, up to its sign; NaN or infinite where one may be."""
+        """A bound that no value passes, whatever its sign; NaN or infinite where a value may be."""
         form = BLOCKS.get(self.kind)
         if form is None:
             factor = torch.ones(1, 1) if self.factor is None else self.factor.abs()
@@ -174,7 +175,7 @@ def _row_parts(stored: torch.Tensor, columns: int) -> tuple[torch.Tensor, ...]:
 
 
 def expand(kind: str, stored: torch.Tensor, factor: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor:
-    """A packed weight's values, computed in float32 and rounded once to ``dtype``.
+    """Unpack the values of a weight; they are computed in float32 and rounded once to ``dtype``.
 
     Args:
         kind, stored, factor: see :class:`PackedWeight`; the factor may lie on another device.

@@ -32,7 +32,7 @@ Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 CLASS_RANGE = 24
 CLASS_INTERVAL = 4
 BACKGROUND_POSITION = CLASS_RANGE / 2
-#: Rotary positions ``(first, last)`` of the tokens on either side: speakers 1 and 3, speakers 2 and 4.
+#: The rotary positions ``(first, last)`` of the tokens on each side: of speakers 1 and 3, and of speakers 2 and 4.
 SIDES = ((0.0, float(CLASS_INTERVAL)), (float(CLASS_RANGE - CLASS_INTERVAL), float(CLASS_RANGE)))
 MAX_SPEAKERS = 4
 EPSILON = 1e-8
@@ -42,7 +42,7 @@ def token_masks(masks: torch.Tensor, height_tokens: int, width_tokens: int) -> t
     """Masks on the token grid, with the background (where no speaker is) as the last class.
 
     Args:
-        masks: ``[speakers, H, W]``, a pixel belongs to a speaker where it is above 0.
+        masks: ``[speakers, H, W]``; a pixel belongs to a speaker where the mask is above 0.
 
     Returns:
         bool ``[speakers + 1, height_tokens * width_tokens]``
@@ -75,19 +75,21 @@ def speaker_map(query: torch.Tensor, key: torch.Tensor, masks: torch.Tensor, att
 
 
 def speakers_in(mapped: torch.Tensor) -> int:
-    """How many speakers a speaker map ``[B, classes, N]`` is of. One speaker has no map, so two classes are two
-    speakers without a background; in all others the last class is the background.
+    """How many speakers a speaker map ``[B, classes, N]`` has.
+
+    One speaker has no map, so two classes are two speakers without a background; in all other maps the last class is
+    the background.
     """
     return max(2, mapped.shape[1] - 1)
 
 
 def side_of(index: int) -> int:
-    """The side, 0 or 1, of the speaker with this index, from 0: in turn."""
+    """The side, 0 or 1, of the speaker with this index, from 0; sides are given in turn."""
     return index % len(SIDES)
 
 
 def token_positions(mapped: torch.Tensor) -> torch.Tensor:
-    """Rotary position of each token from the speaker map.
+    """The rotary position of each token, from the speaker map.
 
     Args:
         mapped: ``[B, classes, N]``; the speakers, then the background.
@@ -122,7 +124,7 @@ def placements(speakers: int) -> tuple[list[tuple[int, ...]], list[int]]:
 
 
 def audio_positions(tokens: int, speakers: int, device: torch.device) -> torch.Tensor:
-    """Rotary positions of one latent frame's audio tokens: the middle of the side where their speaker is heard.
+    """The rotary positions of one latent frame's audio tokens: the middle of the side where their speaker is heard.
 
     Args:
         tokens: all speakers' tokens together, one speaker's behind the other's.
@@ -139,13 +141,13 @@ def by_speaker(attention: Attention, mapped: torch.Tensor, tokens_per_frame: int
     """The attention of picture tokens to audio tokens in which each token hears the voices placed for its speaker.
 
     Args:
-        attention: over ``[B, H, N, D]``.
+        attention: computes attention over ``[B, H, N, D]``.
         mapped: the speaker map ``[B, classes, F * S]``.
         tokens_per_frame: ``S``.
 
     Returns:
-        An attention over query ``[B * F, H, S, D]``, turned by its positions already, and key and value
-        ``[B * F, H, M, D]``, of which the key is not.
+        An attention over query ``[B * F, H, S, D]`` and key and value ``[B * F, H, M, D]``. The query must be turned by
+        its positions already, and the key must not be.
     """
     speakers = speakers_in(mapped)
 

@@ -1,4 +1,4 @@
-"""What travels between the nodes: who speaks where, and the encoded speech."""
+"""What the nodes hand to one another: who speaks where, and the encoded speech."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class Speakers:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What messages call the speakers."""
+        """The names by which messages call the speakers."""
         return tuple(track.name for track in self.arrangement.tracks)
 
     @property
     def frames(self) -> int:
-        """Video frames the speech needs: the smallest count that covers the longest track."""
+        """How many video frames the speech needs: the smallest count that covers the longest track."""
         return max(frames_for_samples(track.samples, track.sample_rate) for track in self.arrangement.tracks)
 
 
@@ -51,9 +51,9 @@ class Speech:
         speakers: whose speech it is.
         features: one ``[T, 12, 768]`` per speaker, 25 per second.
         notes: what was changed on the way (padding, loudness), in plain words.
-        encoded_by: digest of the encoder and its settings; with the tracks it decides the features.
-        silence: features of silence by the same encoder, ``[12, 768]``; None where nobody asked for them.
-        gates: one per speaker, where pauses are to be silence for the model.
+        encoded_by: a digest of the encoder and its settings, which with the tracks decide the features.
+        silence: the features that the same encoder gives for silence, ``[12, 768]``; None where nobody asked for them.
+        gates: one per speaker, where the model is to hear silence in pauses.
     """
 
     speakers: Speakers
@@ -64,7 +64,7 @@ class Speech:
     gates: tuple[Gate, ...] = ()
 
     def timed(self, timing: Timing | None) -> Speech:
-        """The same, with silence where a timing wants it."""
+        """The same speech, with silence where a timing wants it."""
         if timing is None or not any(timing.quiet_each):
             return self
         if self.silence is None:
@@ -146,11 +146,11 @@ def make_speakers(
         tracks: one to four, each with its speaker's name.
         masks: as many as tracks; ignored for a single speaker, who owns the whole picture.
         mode: ``para`` (all start at 0) or ``add`` (one after the other).
-        starts_s: silence before each track in seconds, see :func:`~...audio.tracks.arrange`.
+        starts_s: the silence before each track in seconds, see :func:`~...audio.tracks.arrange`.
 
     Raises:
-        LongTalkError: no, or too many speakers; a mask is missing, empty, a batch, of another size or another
-            speaker's; a start out of range.
+        LongTalkError: there are no speakers or too many; a mask is missing, empty, a batch, of another size or another
+            speaker's; a start is out of range.
     """
     if not 1 <= len(tracks) <= MAX_SPEAKERS:
         raise LongTalkError(

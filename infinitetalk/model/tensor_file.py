@@ -1,4 +1,4 @@
-"""Safetensors files that may hold anything: names and shapes first, values only of what is asked for.
+"""Reads safetensors files that may hold anything: names and shapes first, values only of what is asked for.
 
 The library checks the header (its size, the offsets, the JSON); what the names and shapes MEAN is for the reader to
 check before it reserves any memory by them.
@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from ...base.errors import LongTalkError
 
 _HEAD_BYTES = 9
-#: First bytes of files that people take for safetensors.
+#: The first bytes of files that people take for safetensors.
 _MAGIC = (
     (b"GGUF", "a GGUF file"),
     (b"PK\x03\x04", "a pickled PyTorch file, which could run code"),
@@ -27,7 +27,7 @@ _MAGIC = (
 )
 
 
-#: What reading a tensor raises where PyTorch lacks its type, or cannot count its shape.
+#: The errors that reading a tensor raises where PyTorch lacks its type or cannot count its shape.
 _UNKNOWN_TO_TORCH = (AttributeError, RuntimeError, TypeError, ValueError)
 
 
@@ -36,7 +36,7 @@ class TensorFile:
     """A safetensors file whose header is sound.
 
     Attributes:
-        shapes: of every tensor, by name.
+        shapes: the shape of every tensor, by name.
         metadata: the header's free text; empty when there is none.
         expected: what the reader wanted, for errors.
     """
@@ -73,7 +73,7 @@ def _unreadable(path: Path, expected: str, error: Exception) -> LongTalkError:
 
 
 def _sniff(path: Path, expected: str) -> None:
-    """Refuse what is no safetensors file by its first bytes, for a message that says what it is.
+    """Refuse a file that is no safetensors file by its first bytes, with a message that says what it is.
 
     A safetensors file begins with the length of its header, which may look like another file's magic: 640 is a pickle's
     ``80 02``. But its upper four bytes are zero, and a ``{`` follows.

@@ -23,7 +23,7 @@ from ...base.values import shown
 from .windows import Window
 
 STRENGTH_MAX = 10.0
-"""As core's LTXVAddGuide allows."""
+"""The largest strength, which is that of core's LTXVAddGuide."""
 
 _LINE = re.compile(
     r"(?P<time>[0-9:.]+?)\s*:\s+(?P<image>[0-9]{1,6})(?:\s*,\s*(?P<strength>[0-9]{1,3}(?:\.[0-9]{1,6})?))?"
@@ -37,14 +37,14 @@ class Keyframe:
     time: Fraction
     """Seconds from the start of the video."""
     image: int
-    """Index in the batch, from 0."""
+    """The index of the picture in its batch, from 0."""
     strength: float | None
-    """None where the line names none."""
+    """How closely the picture is followed; None where the line does not say."""
     line: int
-    """Where it is written, from 1."""
+    """The line of the text, counted from 1."""
 
     def frame(self, fps: int) -> int:
-        """The frame of the video nearest to its time."""
+        """The frame of the video that is nearest to the keyframe's time."""
         return math.floor(self.time * fps + Fraction(1, 2))
 
 
@@ -55,7 +55,7 @@ def parse_keyframes(text: str) -> tuple[Keyframe, ...]:
         The keyframes in order of time.
 
     Raises:
-        LongTalkError: a line that cannot be read, named by its number; two lines for one time.
+        LongTalkError: a line cannot be read, or two lines have the same time; the message names the line.
     """
     if not isinstance(text, str):
         raise LongTalkError(
@@ -105,7 +105,7 @@ def _keyframe(number: int, line: str) -> Keyframe:
 
 
 def check_images(keyframes: Sequence[Keyframe], images: int) -> None:
-    """Every keyframe must name one of ``images`` pictures.
+    """Refuse a keyframe that names none of ``images`` pictures.
 
     Raises:
         LongTalkError
@@ -121,7 +121,7 @@ def check_images(keyframes: Sequence[Keyframe], images: int) -> None:
 
 
 def keyframes_in(window: Window, keyframes: Sequence[Keyframe], fps: int) -> list[tuple[int, Keyframe]]:
-    """The keyframes among the frames this window adds, in order, each with its frame inside the window.
+    """The keyframes among the frames that this window adds, in order, each with its frame inside the window.
 
     Frames that the window takes over belong to the window before it, so a keyframe belongs to one window only.
     """
@@ -131,6 +131,6 @@ def keyframes_in(window: Window, keyframes: Sequence[Keyframe], fps: int) -> lis
 
 
 def full_window(index: int, window_frames: int, stride_frames: int) -> Window:
-    """Window ``index`` of a video whose end is not known: always a full one."""
+    """Window ``index`` of a video whose end is not known, so it is a full window."""
     overlap = window_frames - stride_frames
     return Window(index, index * stride_frames, window_frames, overlap if index else 0, 0, step=LTX_STEP)

@@ -17,23 +17,23 @@ from .plan_text import plan_report
 from .windows import Plan, Window, frames_for_samples
 
 LEAST_SOUND_S = Fraction(1, 2)
-"""What an audio encoder is always given. Core's fails below 4096 samples at 44.1 kHz (0.09 s)."""
+"""The least sound that an audio encoder is given. Core's encoder fails below 4096 samples at 44.1 kHz (0.09 s)."""
 ITERATION_MAX = 1_000_000
 WINDOWS_MAX = 100_000
 
 
 @dataclass(frozen=True)
 class LoopStep:
-    """One iteration. Samples are half-open: [first_sample, end_sample)."""
+    """What one iteration works on. Its sound is samples [first_sample, end_sample)."""
 
     window: Window
-    """The window this iteration makes; the last one where the iteration is past the end."""
+    """The window that this iteration makes; an iteration past the end makes the last window."""
     total: int
-    """Iterations there are, from 0 to ``total - 1``."""
+    """How many iterations there are; they count from 0 to ``total - 1``."""
     first_sample: int
     end_sample: int
     silence: int
-    """Samples of silence to append: where the last window has less than half a second of sound."""
+    """How many samples of silence to append, where the last window has less than half a second of sound."""
 
     @property
     def should_stop(self) -> bool:
@@ -42,22 +42,22 @@ class LoopStep:
 
     @property
     def pinned_latents(self) -> int:
-        """Latents taken over from the window before: none in the first."""
+        """How many latents are taken over from the window before: none in the first window."""
         return self.window.pinned_latents if self.window.pinned else 0
 
 
 def loop_plan(samples: int, rate_hz: int, shape: Geometry, max_iterations: int = 0) -> Plan:
-    """The windows over this much sound, each put out whole: latents are joined, and decoded as one.
+    """Lay windows over a sound. Each puts out all its frames: latents are joined first, and decoded as one.
 
     Args:
-        samples: of the sound.
-        rate_hz: its rate.
-        shape: of the windows.
-        max_iterations: only the first so many windows, for a short test run; 0 for all. The plan's
-            ``requested_frames`` still tells what the whole sound needs.
+        samples: how many the sound has.
+        rate_hz: the sample rate of the sound.
+        shape: window and overlap.
+        max_iterations: only so many windows are made, for a short test run; 0 for all. The plan's
+            ``requested_frames`` still tells how many frames the whole sound needs.
 
     Raises:
-        LongTalkError: no sound, or a limit that is no count.
+        LongTalkError: there is no sound, or the limit is no count.
     """
     limit = check_whole(max_iterations, "max_iterations", 0, WINDOWS_MAX)
     plan = plan_ltx(frames_for_samples(samples, rate_hz, shape.fps), shape, late_latents=0)
@@ -74,7 +74,7 @@ def loop_step(plan: Plan, iteration: int, samples: int, rate_hz: int) -> LoopSte
     of the last window ends with the audio, which is up to 7 frames before the window does.
 
     Raises:
-        LongTalkError: the iteration is no count.
+        LongTalkError: the iteration is no whole number from 0 on.
     """
     index = check_whole(iteration, "iteration", 0, ITERATION_MAX)
     window = plan.windows[min(index, len(plan.windows) - 1)]

@@ -9,20 +9,20 @@ from ...base.words import clock, count
 from .windows import Plan, PlanMode, Window
 
 _LINES_AT_EACH_END = 20
-"""A plan of more than twice as many windows is shortened in the middle."""
+"""Windows listed at each end; a plan of more than twice as many is shortened in the middle."""
 _SHOTS_LISTED = 12
 
 
 def plan_report(plan: Plan, beside: Sequence[str] = (), *, whole: bool = False) -> str:
-    """Totals first, then a line per window. Plain text; times are m:ss.ff with hundredths of a second.
+    """The plan as plain text: first the totals, then a line per window. Times are m:ss.ff, with hundredths of a second.
 
     Frame intervals are half-open and the table says so. At 25 fps one frame is 0.04 s, so every time is exact; at
     other rates times are rounded down to hundredths.
 
     Args:
         plan: the windows.
-        beside: further columns: a heading, then a text for each window.
-        whole: every window, however many there are; otherwise the middle of a long table is left out.
+        beside: a further column: its heading, then a text for each window.
+        whole: list every window, however many there are; otherwise the middle of a long table is left out.
     """
     return "\n".join([*_totals(plan), "", *_table(plan, beside, whole)])
 
@@ -59,7 +59,7 @@ def _totals(plan: Plan) -> Iterator[str]:
 
 
 def _shots(plan: Plan) -> Iterator[str]:
-    """Where the shots begin, and what is sampled past their ends; nothing for a video of one."""
+    """Where the shots begin, and how much is sampled past their ends; nothing for a video of one shot."""
     starts = [plan.windows[index] for index in plan.shot_starts]
     if len(starts) == 1:
         return
@@ -101,6 +101,6 @@ def _lengths(windows: Sequence[Window]) -> str:
 
 
 def _seconds(frames: int, fps: int) -> str:
-    """Seconds, exact at 25 fps; from a minute on also as m:ss.ff."""
+    """A duration in seconds, exact at 25 fps; from a minute on also as m:ss.ff."""
     text = f"{frames / fps:.2f} s"
     return f"{text} ({clock(frames, fps)})" if frames >= 60 * fps else text

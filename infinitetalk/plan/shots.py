@@ -19,13 +19,13 @@ def timed_plan(frames: int, fps: int, timing: Timing | None, plan_shot: Callable
     """The windows of a video.
 
     Args:
-        frames: what the sound needs.
+        frames: how many the sound needs.
         fps: frames per second.
-        timing: how it ends and where its shots begin; None for one shot of all frames.
-        plan_shot: the windows of so many frames.
+        timing: how the video ends and where its shots begin; None for one shot of all frames.
+        plan_shot: plans the windows of a shot of so many frames.
 
     Raises:
-        LongTalkError: what ``plan_shot`` refuses; a plan mode that leaves out frames between shots.
+        LongTalkError: what ``plan_shot`` refuses; or the plan mode leaves out frames between shots.
     """
     if timing is None:
         return plan_shot(frames)
@@ -43,7 +43,7 @@ def timed_plan(frames: int, fps: int, timing: Timing | None, plan_shot: Callable
 
 
 def join_shots(plans: Sequence[Plan], hold_to: int | None = None) -> Plan:
-    """One shot behind the other; ``hold_to``: the last frame stands still until there are so many."""
+    """Put the shots one behind the other. The last frame then stands still until there are ``hold_to`` frames."""
     begins = accumulate((plan.frames for plan in plans), initial=0)
     windows: list[Window] = []
     for shot, (plan, begin) in enumerate(zip(plans, begins, strict=False)):

@@ -1,7 +1,7 @@
 """When each speaker speaks, and what follows from it: where the model hears silence, how the video ends, its shots.
 
-Seconds of the sound, half-open; which frames they are is decided by the video's frame rate. No torch: other rooms make
-features and samples of it.
+Stretches are seconds of the sound, half-open; the frame rate of the video decides which frames they are. No torch:
+other rooms make features and samples of them.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from ...base.segment import Segment
 from ...base.values import check_choice, check_flag, check_number, shown
 
 BEFORE_S = AFTER_S = 0.15
-"""What is still heard before and after speech: lips open before a word sounds, and close after it."""
+"""How much the model still hears before and after speech: lips open before a word sounds, and close after it."""
 TAIL_S = 0.6
-"""From the last word to a held frame or the cut: the mouth is closed by then."""
+"""How much later than the last word the picture is held or cut: by then the mouth is closed."""
 
 PAUSE_MIN_S, PAUSE_MAX_S = 0.4, 60.0
 SHOT_MIN_S, SHOT_MAX_S = 2.0, 3600.0
 
 _SAME_S = 0.04
-"""Two lengths of the same sound may differ by that, after a change of its sample rate, say."""
+"""Two lengths of the same sound may differ by this much, for example after a change of its sample rate."""
 
 
 class Ending(str, Enum):
     """What happens after the last word."""
 
     AS_HEARD = "as heard"
-    """Whatever the sound does."""
+    """The model hears the sound as it is."""
     REST = "rest"
     """The model hears silence to the end."""
     HOLD = "hold"
-    """A little later the picture stands still to the end, which costs nothing."""
+    """A little after the last word the picture stands still to the end, which costs nothing."""
     CUT = "cut"
-    """A little later video and sound end."""
+    """A little after the last word the video and its sound end."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,13 @@ class Timing:
     """Who speaks when, and what a run shall do about it.
 
     Attributes:
-        names: of the speakers.
-        speech: per speaker, sorted, no two overlap; at least one speaks.
-        duration_s: of the sound.
+        names: what the speakers are called.
+        speech: where each speaker speaks, sorted, no two stretches overlap; at least one speaker speaks.
+        duration_s: length of the sound.
         gate: whether the model hears silence in a speaker's pauses.
-        pause_s: what is no pause yet.
+        pause_s: a silence of this length or shorter is no pause.
         ending: what happens after the last word of all.
-        shot_s: the shortest shot; 0: the video is one.
+        shot_s: the length of the shortest shot; 0 makes the video one shot.
     """
 
     names: tuple[str, ...]
@@ -70,11 +70,11 @@ class Timing:
 
     @property
     def rests_s(self) -> float:
-        """From where on nobody is heard any more; infinity for :attr:`Ending.AS_HEARD`."""
+        """The time from which on the model hears nobody; infinity for :attr:`Ending.AS_HEARD`."""
         return math.inf if self.ending is Ending.AS_HEARD else self.end_of_speech_s + AFTER_S
 
     def quiet(self, segments: Sequence[Segment]) -> tuple[Segment, ...]:
-        """Where the model hears silence for somebody who speaks in these segments."""
+        """Where the model hears silence from somebody who speaks in these segments."""
         found = [
             Segment(
                 pause.start_s + AFTER_S if pause.start_s > 0.0 else 0.0,
@@ -128,13 +128,13 @@ class Timing:
             starts.append(begin)
 
     def _pauses(self, segments: Sequence[Segment]) -> tuple[Segment, ...]:
-        """Longer than ``pause_s``, the time before the first word and after the last one among them."""
+        """The silences longer than ``pause_s``, with those before the first word and after the last one."""
         edges = [0.0, *(time for each in segments for time in (each.start_s, each.end_s)), self.duration_s]
         gaps = (Segment(start_s, end_s) for start_s, end_s in zip(edges[::2], edges[1::2], strict=True))
         return tuple(gap for gap in gaps if gap.duration_s > self.pause_s)
 
     def _places(self, fps: int) -> Iterator[tuple[int, Segment]]:
-        """Frames between words of all speakers where a shot may begin, and the pauses they are in."""
+        """The frames between the words of all speakers where a shot may begin, and the pauses they are in."""
         together = self.together
         for pause in self._pauses(together):
             if together[0].start_s < pause.start_s and pause.end_s < together[-1].end_s:
@@ -144,7 +144,7 @@ class Timing:
 
 
 def merged(segments: Iterable[Segment]) -> tuple[Segment, ...]:
-    """What lies in any of these; sorted, no two touch."""
+    """The time that lies in any of these segments; sorted, no two of them touch."""
     found: list[Segment] = []
     for segment in sorted(segments, key=lambda each: each.start_s):
         if found and segment.start_s <= found[-1].end_s:
@@ -164,10 +164,10 @@ def make_timing(
     ending: Ending | str = Ending.AS_HEARD,
     shot_s: float = 0.0,
 ) -> Timing:
-    """Check what a node was given.
+    """Make a timing of what a node was given.
 
     Raises:
-        LongTalkError: a setting out of range; nobody speaks.
+        LongTalkError: a setting is out of range, or nobody speaks.
     """
     gate = check_flag(gate, "silence_gate")
     pause_s = check_number(pause_s, "pause_seconds", PAUSE_MIN_S, PAUSE_MAX_S)
@@ -194,7 +194,7 @@ def check_sound(timing: Timing, durations_s: Sequence[float], *, mixed: bool = F
     """Refuse a timing that was made from another sound.
 
     Args:
-        timing: what was connected.
+        timing: the timing that was connected.
         durations_s: of the speakers' tracks that the run hears.
         mixed: whether all speakers may be in one track.
 

@@ -19,9 +19,10 @@ class RunProgress:
     Args:
         plan: the windows of the run.
         steps: denoising steps of each window.
-        first: 0-based window this session begins with; those before it were made earlier and do not count for the rate.
-        expected_s: what the session will take by an estimate made before it; used until the first window is done.
-        clock: seconds, monotonic.
+        first: the 0-based window that the session begins with; those before it were made earlier and do not count for
+            the rate.
+        expected_s: how long the session will take, as estimated beforehand; used until the first window is done.
+        clock: gives seconds that only rise.
     """
 
     def __init__(
@@ -61,13 +62,15 @@ class RunProgress:
         self._step = 0
 
     def step(self, done: int) -> None:
-        """``done`` steps of the current window are finished."""
+        """Take note that ``done`` steps of the current window are finished."""
         self._step = min(done, self._steps)
 
     @property
     def left_s(self) -> float | None:
-        """Seconds left: by the estimate until a window is done, then at the rate so far. None before the first step
-        when there is no estimate."""
+        """How many seconds are left: by the estimate until a window is done, then at the rate so far.
+
+        None before the first step when there is no estimate.
+        """
         before = self._weights[self._first]
         done = self._weights[self._index] + self._step * self._plan.windows[self._index].length - before
         total = self._weights[-1] - before
@@ -78,7 +81,7 @@ class RunProgress:
         return self.elapsed_s * (total - done) / done
 
     def text(self) -> str:
-        """One line for a person: ``window 3 of 7, step 2 of 4, 1:05 left``."""
+        """The progress as one line for a person: ``window 3 of 7, step 2 of 4, 1:05 left``."""
         left = self.left_s
         parts = [
             f"window {self._index + 1} of {len(self._plan.windows)}",

@@ -25,7 +25,7 @@ _ENTRY = re.compile(r"([0-9:.]+)\s*-\s*([0-9:.]+)\s*:\s+([0-9]{1,20})")
 
 @dataclass(frozen=True)
 class Retake:
-    """Windows ``first`` to ``last``, counted from 1, with noise of ``seed`` plus their 0-based index."""
+    """Windows ``first`` to ``last``, counted from 1, made again with noise of ``seed`` plus their 0-based index."""
 
     first: int
     last: int
@@ -41,7 +41,7 @@ def parse_retakes(text: str, plan: Plan) -> tuple[Retake, ...]:
         plan: the windows.
 
     Raises:
-        LongTalkError: anything else, a stretch that is not in the video, stretches in the same windows.
+        LongTalkError: it is anything else, a stretch is not in the video, or two stretches are in the same window.
     """
     if not isinstance(text, str):
         raise _wrong(shown(text))
@@ -82,7 +82,7 @@ def _windows_of(plan: Plan, begin: Fraction, end: Fraction, entry: str) -> tuple
 
 
 def retake_seeds(seeds: Sequence[int], retakes: Sequence[Retake]) -> tuple[int, ...]:
-    """The seed of each window, those of ``seeds`` outside the retakes."""
+    """The seed of each window: that of its retake, or that of ``seeds`` for a window in no retake."""
     out = list(seeds)
     for retake in retakes:
         for index in range(retake.first - 1, retake.last):

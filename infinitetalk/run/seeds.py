@@ -24,7 +24,7 @@ def parse_rerender(text: str, windows: int) -> tuple[tuple[int, int], ...]:
         ``(window, seed)`` pairs in ascending order of windows.
 
     Raises:
-        LongTalkError: anything else, a window that does not exist, or windows not in ascending order.
+        LongTalkError: it is anything else, a window does not exist, or the windows are not in ascending order.
     """
     if not isinstance(text, str):
         raise _wrong(windows, shown(text))
@@ -59,10 +59,10 @@ def window_seeds(
     """The seed of each window: ``base`` plus its 0-based index, or the seed of the last pair that covers it plus it.
 
     Args:
-        base: of the run.
+        base: the seed of the run.
         windows: how many there are.
         rerender: ``(window, seed)`` pairs; each covers the windows from its own to the end of its shot.
-        shots: indices of the windows that begin one.
+        shots: the indices of the windows that begin a shot.
     """
     changes = dict(rerender)
     seeds = []

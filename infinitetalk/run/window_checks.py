@@ -44,12 +44,12 @@ _OPENING_CHANGES = 3
 
 @dataclass(frozen=True)
 class Look:
-    """What a picture looks like.
+    """What a picture or a video looks like.
 
     Attributes:
-        lab: mean CIE L*a*b* (D65); L 0..100, a and b about -128..127.
-        brightness: mean over all values, 0..1.
-        contrast: mean over the frames of the spatial standard deviation of luma, 0..0.5.
+        lab: the mean CIE L*a*b* (D65); L 0..100, a and b about -128..127.
+        brightness: the mean of all values, 0..1.
+        contrast: the spatial standard deviation of luma, as the mean over the frames, 0..0.5.
     """
 
     lab: tuple[float, float, float]
@@ -64,7 +64,7 @@ def look_of(frames: torch.Tensor) -> Look:
         frames: float 0..1 ``[F, H, W, 3]``, RGB as shown (sRGB), on any device; what lies outside 0..1 is clamped.
 
     Raises:
-        ValueError: another shape, an empty one, or no floating point numbers.
+        ValueError: the frames have another shape, are empty, or are no floating point numbers.
     """
     return _look_of_lattice(_lattice(frames))
 
@@ -78,7 +78,7 @@ def measure(frames: torch.Tensor, reference: Look, last_frame: torch.Tensor | No
         last_frame: uint8 ``[H, W, 3]``, the frame before ``frames[0]``, on any device; None in the first window.
 
     Raises:
-        ValueError: frames as for :func:`look_of`; a last frame of another size or type.
+        ValueError: what :func:`look_of` refuses; or the last frame has another size or type.
     """
     points = _lattice(frames)
     look = _look_of_lattice(points)
@@ -133,7 +133,7 @@ def what_is_broken(latents: torch.Tensor, frames: torch.Tensor, stats: WindowSta
 
 
 def _lattice(frames: torch.Tensor) -> torch.Tensor:
-    """Every n-th pixel each way, float32 clamped to 0..1 (NaN stays), ``[F, h, w, 3]`` with h, w below 2 * 96 + 1.
+    """Every n-th pixel each way as float32 clamped to 0..1 (NaN stays), ``[F, h, w, 3]`` with h, w below 2 * 96 + 1.
 
     Points, not averages over blocks: averages would take the contrast out of fine noise and call it flat.
     """
@@ -144,7 +144,7 @@ def _lattice(frames: torch.Tensor) -> torch.Tensor:
 
 
 def _every_nth(size: int) -> slice:
-    """Places along one side, centred. The step is odd: an even one would see only half of a pattern of period 2."""
+    """The places along one side, centred. The step is odd: an even one would see only half of a pattern of period 2."""
     step = max(1, size // _LATTICE) | 1
     return slice((size - 1) % step // 2, None, step)
 

@@ -56,7 +56,7 @@ class WindowStats:
         return self.boundary_change / max(self.interior_change, _LEAST_INTERIOR)
 
     def to_json(self) -> dict[str, float | None]:
-        """The numbers by name; finite for a window in which :func:`~.window_checks.what_is_broken` finds nothing."""
+        """The numbers by name; they are finite where :func:`~.window_checks.what_is_broken` finds nothing."""
         return dataclasses.asdict(self)
 
     @classmethod
@@ -64,7 +64,7 @@ class WindowStats:
         """Read what :meth:`to_json` gave.
 
         Raises:
-            ValueError: another set of names, or a value that is no finite number (None is one of the two that may be).
+            ValueError: the names are others, or a value is no finite number; only the two changes may be None.
         """
         names = [field.name for field in dataclasses.fields(cls)]
         if not isinstance(content, Mapping) or set(content) != set(names):
@@ -77,7 +77,7 @@ class WindowStats:
 
 
 def begins_shot(window: int, stats: WindowStats) -> bool:
-    """Whether the picture before a window (from 1) was not looked at, because a shot begins with it."""
+    """Whether a window (from 1) was not compared with the frame before it, because a shot begins with it."""
     return window > 1 and stats.boundary_change is None
 
 

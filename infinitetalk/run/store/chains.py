@@ -1,7 +1,7 @@
 """Which finished windows of a run belong together.
 
 Windows made again with another seed lie beside the first ones, so what is on the disk is a tree for each shot: a branch
-for each way from the shot's first window to one that nothing continues. A window's key is a digest of the run's name
+for each way from the shot's first window to one that no other continues. A window's key is a digest of the run's name
 and of all seeds of its shot up to it, so the branches follow from the records' seeds; a record whose key does not is in
 none of them, whatever its name. A chain is a branch of each shot, one behind the other.
 
@@ -28,9 +28,9 @@ class Windows:
     """The windows of a run.
 
     Attributes:
-        chains: from the first window on, without gaps; the current one first, then from new to old.
-        damage: in words, the records that cannot be read or whose keys do not follow.
-        records: every window that is not damaged once, in order; also those of a shot that no chain has come to.
+        chains: each from the first window on, without gaps; the current one first, then the others from new to old.
+        damage: in words, which records cannot be read or have keys that do not follow.
+        records: every window that is not damaged, in order, also those of a shot that no chain has come to.
     """
 
     chains: tuple[Chain, ...]
@@ -45,7 +45,7 @@ class Windows:
 def current_chain(folder: RunFolder) -> list[WindowRecord]:
     """The windows that the video shows; without a whole video, those that were worked on last.
 
-    Their keys are what their seeds give. Whether their large files are still as they were is not looked at.
+    Their keys follow from their seeds. Nobody has looked whether their large files are still as they were.
     """
     return list(read_windows(folder).current)
 
@@ -66,7 +66,7 @@ def read_windows(folder: RunFolder) -> Windows:
 
 
 def shown_key(folder: RunFolder) -> str | None:
-    """What :func:`~.record.video_key` gave the whole video; None without one of the size that was noted."""
+    """What :func:`~.record.video_key` gave for the whole video; None without a video of the size that was noted."""
     try:
         require_file(folder.video_record_path)
         noted = folder.recorded_video()
@@ -82,7 +82,7 @@ def require_file(path: Path) -> int:
     """The size of a file; nothing that leads elsewhere (a link) or never ends (a pipe) counts as one.
 
     Raises:
-        DamagedFileError: it is none, or not there.
+        DamagedFileError: it is no file, or there is none.
     """
     try:
         found = path.lstat()
@@ -122,7 +122,7 @@ class _Link:
 
 
 def _links(name: str, records: Sequence[WindowRecord]) -> dict[str, _Link]:
-    """Every window that continues from one that begins a shot, and those, by their digests."""
+    """By their digests, the windows that begin a shot and all that continue from one of these."""
     by_window = defaultdict(list)
     for record in records:
         by_window[record.window].append(record)
@@ -143,7 +143,7 @@ def _links(name: str, records: Sequence[WindowRecord]) -> dict[str, _Link]:
 
 
 def _chains(folder: RunFolder, links: Mapping[str, _Link]) -> tuple[Chain, ...]:
-    """From the first window on, without gaps: the current one first, then those with another branch, new before old."""
+    """All chains: the current one first, then those with another branch in one of the shots, new before old."""
     noted = shown_key(folder)
     shown = keys_shown(noted) if noted else ()
     continued = {link.before for link in links.values()}
@@ -173,7 +173,7 @@ def _branch(links: Mapping[str, _Link], end: str) -> Chain:
 
 
 def _age(folder: RunFolder, chain: Chain) -> tuple[int, int, str]:
-    """What sorts chains from old to new; of two as old as each other the longer one counts as newer."""
+    """What sorts chains from old to new; of two chains of the same age the longer one counts as newer."""
     last = chain[-1]
     try:
         changed = folder.record_path(last.window, last.key).lstat().st_mtime_ns

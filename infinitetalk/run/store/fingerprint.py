@@ -1,6 +1,6 @@
-"""A digest of what a value means, the same in every process: for telling whether a run is the one begun before.
+"""Makes a digest of what a value means, the same in every process: it tells whether a run is the one begun before.
 
-Structure is hashed, never addresses: numbers, text, tensors bit for bit, containers, functions by name with what they
+Structure is hashed, never an address: numbers, text, tensors bit for bit, containers, functions by name with what they
 close over, objects by class and public attributes. Attributes that begin with an underscore are caches by convention
 and left out, as are UUIDs, locks and the like, which are new in every process.
 """
@@ -26,7 +26,7 @@ Special = Callable[[Any], "str | None"]
 
 
 def fingerprint(value: Any, special: Special | None = None) -> str:
-    """Hexadecimal SHA-256 of a value's meaning.
+    """The hexadecimal SHA-256 of what a value means.
 
     Args:
         value: anything.
@@ -38,7 +38,7 @@ def fingerprint(value: Any, special: Special | None = None) -> str:
 
 
 def weights_fingerprint(weights: Iterable[tuple[str, torch.Tensor]]) -> str:
-    """Digest of a model's weights by name: shape, type and a sample of the values of each."""
+    """A digest of a model's weights by name: the shape, the type and a sample of the values of each."""
     digest = hashlib.sha256()
     for name, weight in sorted(weights, key=lambda item: item[0]):
         digest.update(name.encode())

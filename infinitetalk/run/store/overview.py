@@ -46,15 +46,15 @@ class Overview:
     """A run as it is on the disk now.
 
     Attributes:
-        folder: its files; the suffix is that of its codec.
+        folder: the run's files; their suffix is that of its codec.
         about: what the manifest tells; None with a problem.
-        sound: the manifest's entry for the sound, as it is there.
+        sound: the manifest's entry for the sound, unchecked.
         problem: what is wrong with the whole run; None when nothing is.
-        detail: the same in more words.
-        user: who is working on it, None when nobody is.
+        detail: the problem in more words.
+        user: who is working on the run; None when nobody is.
         finished: whether the whole video is there, in the size that was noted.
-        windows: what is there of the windows.
-        use: what its files take.
+        windows: which windows are there.
+        use: how many bytes the run's files take.
     """
 
     folder: RunFolder
@@ -85,7 +85,7 @@ class Overview:
 
     @property
     def windows_text(self) -> str:
-        """Finished windows of how many there will be."""
+        """How many windows are finished, of how many there will be."""
         done = len(self.windows.current)
         if self.finished and not done:
             return "video only"
@@ -119,7 +119,7 @@ def find_run(root: Path, name: str) -> Path:
     """The folder of a run that is there.
 
     Raises:
-        LongTalkError: no name of a run, none of this name, or a link.
+        LongTalkError: it is no name of a run, there is no run of this name, or the folder is a link.
     """
     path = run_path(root, name)
     # A junction of Windows is no symbolic link, but leads elsewhere all the same.
@@ -134,7 +134,7 @@ def find_run(root: Path, name: str) -> Path:
 
 
 def overviews(root: Path) -> list[Overview]:
-    """All runs, newest first."""
+    """All runs of a folder, newest first."""
     found = []
     for name in run_names(root):
         try:

@@ -14,7 +14,7 @@ from ..seeds import SEED_LIMIT
 from ..window_stats import WindowStats
 
 FRAMES_LIMIT = 1 << 31
-"""Frames (years at 25 fps), or seconds of rendering, that nothing has."""
+"""So many frames (years at 25 fps), or seconds of rendering, nothing has."""
 
 _KEY_LENGTH = 8
 _JOINED = "."
@@ -63,12 +63,13 @@ class WindowRecord:
         window: counted from 1.
         key: 8 hexadecimal digits, from the run and all seeds of its shot up to this window.
         seed: of this window's noise.
-        frames: that it adds to the video.
-        segment, carry: the two files.
-        render_s: what it took.
+        frames: how many it adds to the video.
+        segment, carry: the checksums of its two files.
+        render_s: how long it took to render.
         fallbacks: how it was made, see :class:`~..loop.Fallbacks`.
         stats: how it looks, see :class:`~..window_checks.WindowStats`.
-        retake: the last of the windows that were made again together with it, between windows that stay; 0 for none.
+        retake: the last of the windows that were made again together with this one, between windows that stay; 0 for a
+            window that was not.
     """
 
     window: int
@@ -143,7 +144,9 @@ def window_keys(
     """The key of each window: a digest of the run and of the seeds up to that window, from its shot's first on.
 
     Args:
-        shots: indices (from 0) of the windows that begin one.
+        identity: the name of the run.
+        seeds: of all windows.
+        shots: the indices (from 0) of the windows that begin a shot.
         retaken: for each window (from 1) that is made again between windows that stay, the last one made with it.
     """
     keys = []
@@ -161,7 +164,7 @@ def video_key(keys: Sequence[str], shots: Collection[int] = ()) -> str:
 
     Args:
         keys: of all windows.
-        shots: indices (from 0) of the windows that begin a shot.
+        shots: the indices (from 0) of the windows that begin a shot.
     """
     ends = [index for index in range(1, len(keys)) if index in shots]
     return _JOINED.join([*(keys[end - 1] for end in ends), keys[-1]])

@@ -19,7 +19,7 @@ from .record import FileSum, WindowRecord
 
 THREAD_NAME = "longtalk-recorder"
 LAST_FRAME = "last_frame"
-"""The tensor beside the family's own that holds the window's last frame, uint8 ``[H, W, 3]``."""
+"""The name of the tensor, beside the family's own, that holds the window's last frame, uint8 ``[H, W, 3]``."""
 
 _JOIN_WAIT_S = 0.5  # a wait without a timeout cannot be interrupted by Ctrl-C on Windows
 
@@ -31,8 +31,8 @@ class Recorder:
     touches NumPy arrays, files and tensors on the CPU only.
 
     Args:
-        folder: of the run, which must be owned.
-        video: codec and quality.
+        folder: the files of the run, which must be owned.
+        video: the codec and its quality.
         keys, seeds: of all windows of the plan.
         fps: frames per second.
         retaken: see :func:`~.record.window_keys`.
@@ -59,10 +59,10 @@ class Recorder:
         self.waited_s = 0.0
 
     def put(self, made: MadeWindow, frames: torch.Tensor) -> None:
-        """Take a window and its new frames ``[F, H, W, 3]``; waits until the one before is on the disk.
+        """Take a window and its new frames ``[F, H, W, 3]``; waits until the window before is on the disk.
 
         Raises:
-            LongTalkError: what went wrong with the one before (a full disk), or frames that are no picture.
+            LongTalkError: something went wrong with the window before (a full disk), or the frames are no picture.
         """
         began = time.perf_counter()
         self.wait()
@@ -72,14 +72,14 @@ class Recorder:
         self.waited_s += time.perf_counter() - began
 
     def wait(self) -> None:
-        """Return when every window that was put in is on the disk. Raises what went wrong."""
+        """Wait until every window that was put in is on the disk; raises what went wrong."""
         while self._thread is not None and self._thread.is_alive():
             self._thread.join(_JOIN_WAIT_S)
         self._thread = None
         self.check()
 
     def check(self) -> None:
-        """Raise what went wrong so far; does not wait."""
+        """Raise what went wrong so far, without waiting."""
         if self._failure is not None:
             raise self._failure
 

@@ -16,10 +16,10 @@ class Take:
     """The windows of a run with certain seeds, made or not; a retake gives a run another take.
 
     Attributes:
-        run: its name.
+        run: the name of the run.
         seeds: of all windows.
-        shots: indices (from 0) of those that begin a shot.
-        retakes: which are made again between windows that stay.
+        shots: the indices (from 0) of the windows that begin a shot.
+        retakes: which windows are made again between windows that stay.
     """
 
     run: str
@@ -34,12 +34,12 @@ class Take:
 
     @cached_property
     def keys(self) -> tuple[str, ...]:
-        """Of all windows; what changes in one shot changes no other's."""
+        """The keys of all windows; what changes in one shot changes no key of another."""
         return window_keys(self.run, self.seeds, self.retaken, self.shots)
 
     @property
     def video_key(self) -> str:
-        """What tells its video from those with other seeds."""
+        """What tells the video of this take from those of others."""
         return video_key(self.keys, self.shots)
 
     @property
@@ -48,11 +48,11 @@ class Take:
         return [(begin + 1, end) for begin, end in pairwise([*self.shots, len(self.seeds)])]
 
     def retake_of(self, window: int) -> Retake | None:
-        """The retake that makes a window (from 1) again."""
+        """The retake that makes a window (from 1) again; None for a window that no retake makes."""
         return next((retake for retake in self.retakes if retake.first <= window <= retake.last), None)
 
     def end_of_stretch(self, window: int, stop: int) -> int:
-        """The last window that is rendered in one go with this one: of its retake, or before the next retake."""
+        """The last window that is rendered in one go with this one: the last of its retake, else before the next."""
         retake = self.retake_of(window)
         if retake is not None:
             return retake.last

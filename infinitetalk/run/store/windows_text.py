@@ -18,12 +18,12 @@ LEGEND = (
 def windows_report(
     plan: Plan, records: Sequence[WindowRecord], made: Container[tuple[int, str]], *, whole: bool = False
 ) -> str:
-    """The plan's table with what each window became.
+    """The table of the plan, with what each window became.
 
     Args:
         plan: the windows.
-        records: of all of them, in order.
-        made: window and key of those made in this session; the others were there.
+        records: of all windows, in order.
+        made: window and key of those that this session made; the others were there before.
         whole: see :func:`~...plan.plan_text.plan_report`.
     """
     texts = [_text(record, kept=(record.window, record.key) not in made) for record in records]

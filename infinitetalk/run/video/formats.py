@@ -103,14 +103,14 @@ CODECS: tuple[str, ...] = tuple(_CODECS)
 
 @dataclass(frozen=True)
 class VideoFormat:
-    """Codec and quality of the video.
+    """The codec of a video, and its quality.
 
     Attributes:
         codec: ``h264`` and ``h265`` in mp4, ``ffv1`` (lossless) in mkv, ``prores`` (422 HQ) in mov.
         crf: quality of h264 and h265, 1 (best) to 51; the others do not look at it.
 
     Raises:
-        LongTalkError: unknown codec, crf out of range.
+        LongTalkError: the codec is unknown, or crf is out of range.
     """
 
     codec: str = "h264"
@@ -180,7 +180,7 @@ def available_codecs() -> tuple[str, ...]:
 
 
 def check_format(video: VideoFormat, width: int, height: int) -> None:
-    """Raise LongTalkError when this PyAV lacks the encoders, or the encoder cannot take frames of this size."""
+    """Raise LongTalkError when this PyAV lacks the encoders, or when the encoder cannot take frames of this size."""
     codec = _CODECS[video.codec]
     for encoder in (codec.encoder, codec.audio_encoder):
         if encoder not in av.codecs_available:
@@ -203,7 +203,7 @@ def check_format(video: VideoFormat, width: int, height: int) -> None:
 
 @contextlib.contextmanager
 def open_output(path: Path, video: VideoFormat, *, faststart: bool = False) -> Iterator[Any]:
-    """An ``av`` output container in the container format of ``video``, complete when the block ends well.
+    """Open an ``av`` output container in the container format of ``video``; it is complete when the block ends well.
 
     The same streams and packets give the same bytes: no random track numbers, no version of the library.
 
@@ -212,7 +212,7 @@ def open_output(path: Path, video: VideoFormat, *, faststart: bool = False) -> I
         faststart: put the index of mp4 and mov in front, so that a browser starts before it has the whole file.
 
     Raises:
-        av.FFmpegError: the file cannot be written, a stream is not what the container takes.
+        av.FFmpegError: the file cannot be written, or the container does not take a stream.
     """
     options = {"fflags": "+bitexact", "max_interleave_delta": str(_INTERLEAVE_US)}
     if faststart and video.container in ("mp4", "mov"):
@@ -283,7 +283,7 @@ class FrameEncoder:
         return self._stream
 
     def encode(self, image: np.ndarray) -> list[Any]:
-        """Packets that became ready with one more frame, uint8 RGB ``[H, W, 3]``."""
+        """Encode one more frame, uint8 RGB ``[H, W, 3]``; the packets that became ready with it."""
         frame = self._to_codec(image)
         frame.pts = self._sent
         frame.time_base = self._time_base
@@ -326,13 +326,13 @@ class FrameEncoder:
 
 
 class FrameDecoder:
-    """Decoded frames of any of the formats as RGB: the way back from what :class:`FrameEncoder` does to colours."""
+    """Turns decoded frames of any format into RGB: the way back from what :class:`FrameEncoder` does to colours."""
 
     def __init__(self) -> None:
         self._reformatter = VideoReformatter()
 
     def to_rgb(self, frame: Any) -> np.ndarray:
-        """uint8 ``[H, W, 3]`` of an ``av.VideoFrame``; exact where it holds RGB, else BT.709 in limited range."""
+        """An ``av.VideoFrame`` as uint8 ``[H, W, 3]``; exact where it holds RGB, else from BT.709 in limited range."""
         if frame.format.is_rgb:
             return self._reformatter.reformat(frame, format="rgb24").to_ndarray()
         if frame.format.name == "yuv420p":
