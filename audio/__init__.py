@@ -6,5 +6,5 @@
 - report/: what is wrong with a sound, in words, figures and a picture
 - tracks: who speaks when: the speakers' tracks on one timeline
 - voice: where in a sound somebody speaks
-- song: tempo, beats and sections of a song; energy: how strong a section is
+- song: tempo, beats and sections of a song
 """

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from ..base.energy import Energy
 from ..base.errors import LongTalkError
-from .energy import Energy
 from .prepare.filters import Filter, through
 from .reading.source import Source
 

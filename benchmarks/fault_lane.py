@@ -26,6 +26,7 @@ from setup_common import CLONE
 
 from longtalk.infinitetalk.plan.windows import frames_for_samples, plan_windows
 from longtalk.infinitetalk.run.store.folder import RunFolder, run_names
+from longtalk.infinitetalk.run.store.names import RUNS_FOLDER
 
 from .fault_evidence import SUFFIX, Attempt, Decoded, OnDisk, Reference, Verdict, failures, judge, rendered_windows
 
@@ -92,7 +93,7 @@ class Lane:
         self._base.mkdir()
         demo_client.make_base(self._base, made.models)
         self._output = self._base / "output"
-        self._runs = self._output / "longtalk"
+        self._runs = self._output / RUNS_FOLDER
         self._comfyui = made.comfyui
         self._keep = keep
         self._workflow = short_workflow()

@@ -18,9 +18,9 @@ from torch.nn import functional
 from ...base.errors import LongTalkError
 from ...base.rates import FPS, SPEECH_HZ
 from ...base.values import shown
+from ...base.wav2vec2 import LAYERS, WIDTH
 from .front_end import conv_features, reach_of
 from .transformer import Attention, LayerOutputs, plain_attention, run_layer
-from .wav2vec2 import LAYERS, WIDTH
 
 RATE_HZ = SPEECH_HZ
 """The sample rate that wav2vec2 hears."""

@@ -10,6 +10,7 @@ import torch
 from ...base.errors import LongTalkError
 from ...base.tensors import described, is_finite, is_plain
 from ...base.values import as_whole, shown
+from ..run.seeds import SEED_LIMIT
 
 log = logging.getLogger(__name__)
 
@@ -165,7 +166,7 @@ def check_noise(noise: Any) -> None:
     seed = getattr(noise, "seed", None)
     works = callable(getattr(noise, "generate_noise", None)) and not isinstance(noise, type)
     whole = int(seed) if isinstance(seed, bool) else as_whole(seed)
-    if not works or not (seed is None or (whole is not None and -(2**63) <= whole < 2**64)):
+    if not works or not (seed is None or (whole is not None and -(2**63) <= whole < SEED_LIMIT)):
         raise LongTalkError(
             "noise",
             expected="a NOISE, with a whole number of 64 bits as its seed",

@@ -32,6 +32,7 @@ from ..run.finish import Step
 from ..run.loop import Carry, Renderer
 from ..run.retakes import Retake, parse_retakes, retake_seeds
 from ..run.seeds import parse_rerender, window_seeds
+from ..run.store.names import RUNS_FOLDER
 from ..run.video.formats import VideoFormat
 from ..run.video.soundtrack import Soundtrack
 from .checks import check_image, check_noise, check_sampler, check_sigmas, snapped_size
@@ -324,5 +325,5 @@ class Run(ABC):
 
 
 def runs_root() -> Path:
-    """Where the runs are: ``longtalk`` in the output folder."""
-    return Path(folder_paths.get_output_directory()) / "longtalk"
+    """The folder of all runs, in ComfyUI's output folder."""
+    return Path(folder_paths.get_output_directory()) / RUNS_FOLDER

@@ -18,6 +18,7 @@ from ..run.finish import Finish
 from ..run.loop import MadeWindow, Start, run_windows
 from ..run.progress import RunProgress
 from ..run.store.folder import RunFolder
+from ..run.store.manifest import About
 from ..run.store.record import WindowRecord
 from ..run.store.recorder import Recorder
 from ..run.store.reuse import Reuse, similar_run
@@ -167,19 +168,19 @@ class Session:
         write_sound(self.folder.sound_path, run.sound, run.video, frames=plan.frames, fps=plan.fps)
         self.folder.write_manifest(
             parts=self._parts,
-            about={
-                "created": time.strftime("%Y-%m-%d %H:%M:%S"),
-                "width": run.width,
-                "height": run.height,
-                "codec": run.video.codec,
-                "crf": run.video.crf,
-                "fps": plan.fps,
-                "frames": plan.frames,
-                "seed": base_seed(run.noise),
-                "steps": run.denoising_steps,
-                "ends": [window.output[1] for window in plan.windows],
-                **({"shots": [index + 1 for index in plan.shot_starts]} if len(self._take.shots) > 1 else {}),
-            },
+            about=About(
+                created=time.strftime("%Y-%m-%d %H:%M:%S"),
+                width=run.width,
+                height=run.height,
+                codec=run.video.codec,
+                crf=run.video.crf,
+                fps=plan.fps,
+                frames=plan.frames,
+                seed=base_seed(run.noise),
+                steps=run.denoising_steps,
+                ends=tuple(window.output[1] for window in plan.windows),
+                shots=tuple(index + 1 for index in plan.shot_starts),
+            ).to_json(),
         )
 
     # Making the rest.

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from ...audio.encoder.wav2vec2 import LAYERS as AUDIO_LAYERS
-from ...audio.encoder.wav2vec2 import WIDTH as AUDIO_WIDTH
 from ...base.grid import VAE_STEP
+from ...base.wav2vec2 import LAYERS as AUDIO_LAYERS
+from ...base.wav2vec2 import WIDTH as AUDIO_WIDTH
 from .gate import Gate, gated
 
 AUDIO_WINDOW = 5

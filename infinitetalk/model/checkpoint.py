@@ -11,10 +11,10 @@ from pathlib import Path
 
 import torch
 
-from ...audio.encoder.wav2vec2 import LAYERS as AUDIO_LAYERS
-from ...audio.encoder.wav2vec2 import WIDTH as AUDIO_WIDTH
 from ...base.errors import LongTalkError
 from ...base.tensors import described, is_finite
+from ...base.wav2vec2 import LAYERS as AUDIO_LAYERS
+from ...base.wav2vec2 import WIDTH as AUDIO_WIDTH
 from .audio_attention import AUDIO_HEADS
 from .audio_projection import AUDIO_WINDOW, LATER_WINDOW
 from .gguf_file import GGUFFile, is_gguf, open_gguf

@@ -9,9 +9,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ...audio.encoder.wav2vec2 import LAYERS, WIDTH
 from ...base.grid import VAE_STEP, WAN_GRID, LatentGrid
 from ...base.rates import FPS
+from ...base.wav2vec2 import LAYERS, WIDTH
 from ...base.words import count
 from .windows import Plan, Window
 

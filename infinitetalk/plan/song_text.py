@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
-from ...audio.energy import Energy
+from ...base.energy import Energy
 from ...base.words import time_text
 
 SUBJECT = "a singer"

@@ -17,6 +17,7 @@ from typing import Any, Protocol, cast
 import torch
 
 from ...base.errors import LongTalkError
+from ...base.pictures import rounded_to_bytes
 from ..plan.windows import Plan, Window
 from .finish import Finish
 from .window_checks import Look, measure, what_is_broken
@@ -258,7 +259,7 @@ class _Attempts:
                 window.index + 1,
                 stats.seam_ratio,
             )
-        last = (fresh[-1].float().clamp(0.0, 1.0) * 255.0 + 0.5).to(torch.uint8).cpu()
+        last = rounded_to_bytes(fresh[-1]).cpu()
         return MadeWindow(window, last, after, fallbacks, stats, time.perf_counter() - began), fresh
 
     def _render(self, window: Window, carry: Carry, until: Carry | None) -> tuple[Rendered, Carry]:

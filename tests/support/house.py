@@ -88,18 +88,7 @@ COMFYUI = frozenset(
 )
 
 #: Arrows that are still to go, as (from, to): a file, or a folder for all that lies in it.
-STILL: tuple[tuple[str, str], ...] = (
-    ("infinitetalk/host/identity.py", "infinitetalk/host/ltx/sound.py"),
-    ("infinitetalk/host/identity.py", "infinitetalk/host/wan/packed_linear.py"),
-    ("infinitetalk/host/ltx/guider.py", "infinitetalk/host/wan/guider.py"),
-    ("infinitetalk/host/ltx/run.py", "infinitetalk/host/wan/guider.py"),
-    ("nodes", "nodes/common.py"),
-    ("nodes/ltx.py", "nodes/sampler.py"),
-    ("nodes/ltx_loop.py", "nodes/plan.py"),
-    ("nodes/ltx_parts.py", "nodes/ltx_loop.py"),
-    ("nodes/ltx_sound.py", "nodes/ltx_loop.py"),
-    ("nodes/sampler.py", "nodes/speech.py"),
-)
+STILL: tuple[tuple[str, str], ...] = ()
 
 
 class Arrow(NamedTuple):

@@ -11,13 +11,7 @@ from pathlib import Path
 import house
 
 #: Named on a page, and on their way.
-TO_COME = {
-    "infinitetalk/host/ltx/items.py",
-    "infinitetalk/host/report.py",
-    "infinitetalk/run/finish.py",
-    "infinitetalk/run/store/reuse.py",
-    "nodes/inputs.py",
-}
+TO_COME: set[str] = set()
 #: Folders beside those of the product whose files the pages name from the root of the repository.
 OTHERS = ("benchmarks", "docs", "locales", "scripts", "tests", "training", "web", "workflows")
 

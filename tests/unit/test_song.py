@@ -12,9 +12,9 @@ import pytest
 from run_commands import command
 from sound_files import write
 
-from longtalk.audio.energy import Energy
 from longtalk.audio.reading.source import FileSource
 from longtalk.audio.song import Section, Song, analyse_song
+from longtalk.base.energy import Energy
 from longtalk.infinitetalk.plan.schedule import resolve_schedule, windows_of
 from longtalk.infinitetalk.plan.schedule_text import parse_schedule
 from longtalk.infinitetalk.plan.song_text import SINGING, song_schedule
