@@ -125,18 +125,31 @@ def files(root: Path) -> dict[str, Path]:
     return {path.relative_to(root).as_posix(): path for path in sorted(found) if path.is_file()}
 
 
-def arrows(root: Path) -> list[Arrow]:
+def arrows(root: Path, *, at_run_time: bool = False) -> list[Arrow]:
     """Every import in the house: at the top of a file, in a function, for the type checker alone, wherever it stands.
 
     What ought to lie in the house and does not has the name it was imported by, ``longtalk.…``, as its target.
+
+    Args:
+        root: of the repository.
+        at_run_time: leave out those that only the type checker sees.
     """
     house = files(root)
     seen: set[Arrow] = set()
     for file, path in house.items():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import | ast.ImportFrom):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        unseen = set(_for_types_alone(tree)) if at_run_time else set()
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import | ast.ImportFrom) and node not in unseen:
                 seen |= {Arrow(file, node.lineno, _target(*each, house)) for each in _imports(node, file)}
     return sorted(seen)
+
+
+def _for_types_alone(tree: ast.AST) -> Iterator[ast.AST]:
+    """Everything below ``if TYPE_CHECKING:``."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            yield from (below for statement in node.body for below in ast.walk(statement))
 
 
 def _imports(node: ast.Import | ast.ImportFrom, file: str) -> Iterator[tuple[str, str]]:
