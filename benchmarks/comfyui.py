@@ -1,25 +1,13 @@
-"""ComfyUI in this process, for benchmarks: on the GPU where there is one, otherwise on the CPU."""
+"""ComfyUI in this process, for benchmarks: on the GPU where there is one, otherwise on the CPU.
+
+scripts/start.py has put it on the path.
+"""
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 from pathlib import Path
-
-
-def comfyui_path() -> Path:
-    """The ComfyUI to run: COMFYUI_PATH, or the one of the project's environment."""
-    named = os.environ.get("COMFYUI_PATH")
-    if named:
-        return Path(named)
-    scripts = str(Path(__file__).resolve().parent.parent / "scripts")
-    sys.path.insert(0, scripts)
-    try:
-        from environment import ensure
-    finally:
-        sys.path.remove(scripts)
-    return Path(ensure().comfyui)
 
 
 def start(*, dynamic_vram: bool = False) -> Path:
@@ -30,11 +18,9 @@ def start(*, dynamic_vram: bool = False) -> Path:
     """
     import torch
 
-    path = comfyui_path()
     base = Path(tempfile.mkdtemp(prefix="longtalk_benchmark_"))
     for name in ("input", "output", "temp", "user", "models", "custom_nodes"):
         (base / name).mkdir()
-    sys.path.insert(0, str(path))
     argv = sys.argv
     sys.argv = ["main.py", "--base-directory", str(base), *([] if torch.cuda.is_available() else ["--cpu"])]
     import comfy.options

@@ -31,9 +31,6 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-
-# The demo's server, and the set-up of ComfyUI and the tiny models; fault_lane imports them from there too.
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 import environment
 from demo_server import DemoError
 from setup_common import SetupError

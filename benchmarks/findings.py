@@ -2,7 +2,7 @@
 
     python -m benchmarks.findings [--recordings FOLDER] [--json FILE]
 
-Speech is spoiled in some 60 ways and strengths, and left alone in others (tests/support/spoiled_sounds.py). It comes
+Speech is spoiled in some 60 ways and strengths, and left alone in others (spoiled_sounds.py). It comes
 from the demo's clip, from espeak-ng where it is installed, and from the sound files in FOLDER: what the report finds in
 such a recording as it is, is taken to be true, and not counted in its spoiled versions.
 """
@@ -13,7 +13,6 @@ import argparse
 import json
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -22,16 +21,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from longtalk.audio.reading.resample import resample
+from longtalk.audio.reading.source import FileSource, TrackSource
+from longtalk.audio.reading.track import Track
+from longtalk.audio.report.analysis import analyse
+from longtalk.audio.report.findings import Kind, find
+
+from .spoiled_sounds import RATE_HZ, Case, cases
+
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests" / "support"))
-
-from spoiled_sounds import RATE_HZ, Case, cases  # noqa: E402
-
-from longtalk.audio.reading.resample import resample  # noqa: E402
-from longtalk.audio.reading.source import FileSource, TrackSource  # noqa: E402
-from longtalk.audio.reading.track import Track  # noqa: E402
-from longtalk.audio.report.analysis import analyse  # noqa: E402
-from longtalk.audio.report.findings import Kind, find  # noqa: E402
 
 VOICES = (
     ("en-us", 150),

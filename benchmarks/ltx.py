@@ -11,16 +11,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
-
 import tiny_ltx_models as tiny
+import torch
 
 from . import comfyui
 from .contenders import Outcome, portrait, speech, timed

@@ -39,9 +39,6 @@ SETTINGS: tuple[tuple[str, str, dict[str, Any]], ...] = (
 
 def rows(clip: Path, seconds: float, only: str | None) -> Iterator[dict[str, Any]]:
     """A row for each setting."""
-    import sys
-
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
     import tiny_talker
 
     from longtalk.metrics import look, sync

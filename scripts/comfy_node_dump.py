@@ -1,4 +1,6 @@
-"""Print, as JSON, how a ComfyUI defines node types: `python scripts/comfy_node_dump.py COMFYUI BASE_FOLDER TYPE ...`.
+"""Print, as JSON, how a ComfyUI defines node types.
+
+    PYTHONPATH=COMFYUI python scripts/comfy_node_dump.py BASE_FOLDER TYPE ...
 
 That ComfyUI is imported, on the CPU, so this Python must have its packages. `comfy_nodes.py` starts this file in a
 process of its own, because a process can import one ComfyUI only. BASE_FOLDER is an empty folder for its files.
@@ -30,10 +32,9 @@ def signature(node: Any) -> dict[str, Any]:
 
 
 def main() -> None:
-    comfyui, base, *types = sys.argv[1:]
+    base, *types = sys.argv[1:]
     for name in ("input", "output", "temp", "user", "models", "custom_nodes"):
         (Path(base) / name).mkdir(exist_ok=True)
-    sys.path[0] = comfyui
     sys.argv = ["main.py", "--cpu", "--base-directory", base]
     import comfy.options
 

@@ -105,9 +105,10 @@ def run_signatures(comfyui: Path, types: Sequence[str]) -> dict[str, NodeSignatu
         SetupError: it does not start.
     """
     with tempfile.TemporaryDirectory(prefix="longtalk_nodes_") as base:
-        command = [sys.executable, str(Path(__file__).with_name("comfy_node_dump.py")), str(comfyui), base, *types]
+        command = [sys.executable, str(Path(__file__).with_name("comfy_node_dump.py")), base, *types]
+        environ = {**child_environ(), "PYTHONPATH": str(Path(comfyui).resolve())}
         try:
-            done = subprocess.run(command, env=child_environ(), capture_output=True, text=True, timeout=_LIMIT_S)
+            done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=_LIMIT_S)
         except subprocess.TimeoutExpired:
             raise SetupError(f"{comfyui} did not list its nodes within {_LIMIT_S} s", "try --source instead") from None
     if done.returncode != 0:

@@ -287,7 +287,8 @@ def _ensure_models(cache: Path, python: Path, comfyui: Path) -> Path:
         return folder
     marker.unlink(missing_ok=True)
     say("writing tiny model files, once (about 0.7 GB)")
-    run([python, script, "--comfyui", comfyui, "--out", folder], what="writing the tiny models")
+    environ = {**child_environ(), "PYTHONPATH": str(comfyui.resolve())}
+    run([python, script, "--out", folder], what="writing the tiny models", environ=environ)
     write_last(marker, _sizes(folder))
     return folder
 

@@ -5,7 +5,6 @@ The result is in the repository; this is how it came about: `.venv/bin/python sc
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from longtalk.audio.report.analysis import analyse
 from longtalk.audio.report.findings import find
 from longtalk.audio.report.picture import draw_report
 from longtalk.audio.report.text import report_text
+from longtalk.benchmarks.spoiled_sounds import RATE_HZ, clipped, noise, padded, paused, with_sound
 
 ROOT = Path(__file__).resolve().parent.parent
 WIDTH = 1200
@@ -25,9 +25,6 @@ WIDTH = 1200
 
 def spoiled() -> Track:
     """A late start, a long pause, noise, and all of it clipped."""
-    sys.path.insert(0, str(ROOT / "tests" / "support"))
-    from spoiled_sounds import RATE_HZ, clipped, noise, padded, paused, with_sound
-
     sound = np.concatenate(list(FileSource(ROOT / "scripts" / "assets" / "speech.flac").blocks()), axis=1)
     steps = padded(2.5, 0), paused(4), with_sound(10, lambda samples: noise(samples, 1)), clipped(6)
     for step in steps:

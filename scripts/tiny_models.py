@@ -1,8 +1,8 @@
 """Write tiny model files that ComfyUI's ordinary loaders load: real architectures, small sizes, seeded random weights.
 
-Run inside the project's environment::
+Run inside the project's environment, with a ComfyUI on the path (its classes give the shapes)::
 
-    python scripts/tiny_models.py --comfyui /path/to/ComfyUI --out /path/to/models
+    PYTHONPATH=/path/to/ComfyUI python scripts/tiny_models.py --out /path/to/models
 
 They exist to run the whole chain (loading, offloading, sampling, decoding, streaming) on a CPU in seconds. Those of WAN
 are here and those of LTX in scripts/tiny_ltx_models.py; nothing in them is trained, so whatever they draw is noise. One
@@ -96,7 +96,6 @@ def make_all(out: Path) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--comfyui", type=Path, required=True, help="folder of ComfyUI (its classes give the shapes)")
     parser.add_argument("--out", type=Path, required=True, help="models folder to write to")
     args = parser.parse_args()
 
@@ -106,7 +105,6 @@ def main() -> int:
     if complete and stamp.is_file() and json.loads(stamp.read_text()) == wanted:
         return 0
 
-    sys.path.insert(0, str(args.comfyui.resolve()))
     sys.argv = [sys.argv[0], "--cpu"]
     import comfy.options
 

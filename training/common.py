@@ -1,11 +1,10 @@
-"""What the stages share: ComfyUI on the path, a clock, a state that survives the end of a call."""
+"""What the stages share: ComfyUI, a clock, a state that survives the end of a call."""
 
 from __future__ import annotations
 
 import argparse
 import logging
 import math
-import os
 import sys
 import time
 from pathlib import Path
@@ -22,8 +21,7 @@ def say(*words: object) -> None:
 
 
 def import_comfyui() -> None:
-    """Make ``comfy`` importable, from COMFYUI_PATH, and scripts/ too."""
-    sys.path[:0] = [os.environ["COMFYUI_PATH"], str(ROOT / "scripts")]
+    """Import ComfyUI with options that suit the training; scripts/start.py has put it on the path."""
     options = ["--highvram", "--disable-dynamic-vram"] if torch.cuda.is_available() else ["--cpu"]
     argv, sys.argv = sys.argv, [sys.argv[0], *options]
     import comfy.options

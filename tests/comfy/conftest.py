@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -13,19 +12,24 @@ import torch
 
 
 @pytest.fixture(scope="session")
-def comfy(comfyui_path: Path, tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+def comfy(comfyui_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
     """ComfyUI imported once, with a base folder of its own."""
     base = tmp_path_factory.mktemp("comfy_base")
     for name in ("input", "output", "temp", "user", "models", "custom_nodes"):
         (base / name).mkdir()
-    sys.path.insert(0, str(comfyui_path))
-    argv, sys.argv = sys.argv, ["main.py", "--cpu", "--base-directory", str(base)]
-    import comfy.options
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(comfyui_path)
+        with pytest.MonkeyPatch.context() as started:
+            started.setattr("sys.argv", ["main.py", "--cpu", "--base-directory", str(base)])
+            import comfy.options
 
-    comfy.options.enable_args_parsing()
-    import comfy.cli_args
+            comfy.options.enable_args_parsing()
+            import comfy.cli_args
+        yield _ready(comfy, base)
 
-    sys.argv = argv
+
+def _ready(comfy: ModuleType, base: Path) -> ModuleType:
+    """With everything that the tests take for granted."""
     import folder_paths
 
     assert folder_paths.base_path == str(base)

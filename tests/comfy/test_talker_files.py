@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import tiny_talker
 import torch
 from safetensors.torch import load_file
 
@@ -18,12 +17,9 @@ MOST_BYTES = 12_000_000
 
 
 @pytest.fixture(scope="module")
-def talker(comfy: ModuleType, root: Path) -> Iterator[ModuleType]:
-    sys.path.insert(0, str(root / "scripts"))
-    import tiny_talker
-
-    yield tiny_talker
-    sys.path.remove(str(root / "scripts"))
+def talker(comfy: ModuleType) -> ModuleType:
+    """The module that expands the weights, which imports ComfyUI's classes."""
+    return tiny_talker
 
 
 @pytest.fixture(scope="module")

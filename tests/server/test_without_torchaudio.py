@@ -27,6 +27,7 @@ def bare_server(comfyui_path: Path, bare_base: Path) -> Iterator[ComfyServer]:
     cpu = not torch.cuda.is_available()
     server = ComfyServer(comfyui_path, bare_base, bare_base / "server.log", cpu=cpu, threads=1)
     server.command.insert(1, str(LAUNCHER))
+    server.environ["PYTHONPATH"] = str(comfyui_path)
     with server as running:
         yield running
 

@@ -1,7 +1,8 @@
 """Starts a ComfyUI in which nobody can import torchaudio: python without_torchaudio.py .../main.py [its options].
 
 ComfyUI 0.30 to 0.33 import it themselves and would not start. So ComfyUI's own modules, and no others, get an empty
-stand-in from ``import torchaudio``: they load, and what needs torchaudio fails when it is used.
+stand-in from ``import torchaudio``: they load, and what needs torchaudio fails when it is used. Python's path begins
+with this file's folder, so ComfyUI's has to be in PYTHONPATH.
 """
 
 from __future__ import annotations
@@ -46,7 +47,6 @@ def _main(main: Path) -> None:
     sys.meta_path.insert(0, _Missing())
     builtins.__import__ = without
     sys.argv = [str(main), *sys.argv[2:]]
-    sys.path[0] = str(comfyui)
     runpy.run_path(str(main), run_name="__main__")
 
 

@@ -18,7 +18,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sound_files import write
-from spoiled_sounds import RATE_HZ, at, gated, noise, with_sound
 
 from longtalk.audio.reading.source import FileSource, TrackSource
 from longtalk.audio.reading.track import Track
@@ -28,6 +27,7 @@ from longtalk.audio.report.clipping import Clipping, ClippingMeter
 from longtalk.audio.report.columns import Columns, extremes, mean
 from longtalk.audio.report.spectrum import AVERAGE_DB, BANDS_HZ, FLOOR_DB, SpectrumMeter, decibels, mel_edges
 from longtalk.audio.voice import speech_segments
+from longtalk.benchmarks.spoiled_sounds import RATE_HZ, at, gated, noise, with_sound
 
 
 @pytest.fixture(autouse=True)

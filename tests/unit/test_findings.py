@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from spoiled_sounds import RATE_HZ, Case, beside, cases, clipped, gain, padded, paused
 
 from longtalk.audio.prepare.filters import Loudness
 from longtalk.audio.reading.source import FileSource, TrackSource
@@ -31,6 +30,7 @@ from longtalk.audio.report.findings import (
 from longtalk.audio.report.spectrum import AVERAGE_DB
 from longtalk.audio.report.text import report_json, report_text
 from longtalk.base.segment import Segment
+from longtalk.benchmarks.spoiled_sounds import RATE_HZ, Case, beside, cases, clipped, gain, padded, paused
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
-from spoiled_sounds import RATE_HZ, noise
 
 from longtalk.audio.reading.source import FileSource, TrackSource
 from longtalk.audio.reading.track import Track
@@ -20,6 +19,7 @@ from longtalk.audio.report.picture import BAR, SEVERITIES, SPEECH, WAVE, draw_re
 from longtalk.base.canvas import Canvas, _font
 from longtalk.base.errors import LongTalkError
 from longtalk.base.segment import Segment
+from longtalk.benchmarks.spoiled_sounds import RATE_HZ, noise
 
 LEFT, RIGHT = 170, 1430  # columns of the time line at width 1600
 
