@@ -44,15 +44,11 @@ VAE_VERSION = 2
 
 def transformer(full: bool) -> Any:
     """A MODEL, as Load Diffusion Model makes it."""
-    import comfy.ops
     import comfy.sd
-    from comfy.ldm.lightricks.av_model import LTXAVModel
 
     sizes = FULL if full else tiny.TRANSFORMER
     dtype = torch.bfloat16 if full else torch.float32
-    with torch.device("meta"):
-        net = LTXAVModel(**sizes, dtype=dtype, device="meta", operations=comfy.ops.disable_weight_init)
-    weights = random_weights(net, dtype, 1)
+    weights = random_weights(tiny.transformer_network(sizes, dtype), dtype, 1)
     return comfy.sd.load_diffusion_model_state_dict(
         weights, model_options={"dtype": dtype}, metadata=tiny.metadata(transformer=sizes)
     )

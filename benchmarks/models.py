@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
+import tiny_networks
 import torch
 
 
@@ -21,10 +22,6 @@ class Size:
     layers: int
     vae_width: int
     dtype: torch.dtype
-
-    @property
-    def heads(self) -> int:
-        return self.width // 128
 
 
 SIZES = {
@@ -57,21 +54,8 @@ def random_weights(model: torch.nn.Module, dtype: torch.dtype, seed: int) -> dic
 
 def diffusion_weights(size: Size) -> dict[str, torch.Tensor]:
     """State dict of the diffusion model."""
-    import comfy.ldm.wan.model
-    import comfy.ops
-
     with torch.device("meta"):
-        net = comfy.ldm.wan.model.WanModel(
-            model_type="i2v",
-            in_dim=36,
-            dim=size.width,
-            ffn_dim=size.ffn,
-            num_heads=size.heads,
-            num_layers=size.layers,
-            device="meta",
-            dtype=size.dtype,
-            operations=comfy.ops.disable_weight_init,
-        )
+        net = tiny_networks.wan_i2v(size.layers, width=size.width, ffn=size.ffn, device="meta", dtype=size.dtype)
     return random_weights(net, size.dtype, 1)
 
 
@@ -99,15 +83,10 @@ def load_patch(size: Size) -> Any:
     import comfy.model_management as manager
     import comfy.model_patcher
     import comfy.ops
-    from comfy_extras.nodes_model_patch import MultiTalkModelPatch
 
     offload = manager.unet_offload_device()
-    net = MultiTalkModelPatch(
-        in_dim=size.width,
-        num_layers=size.layers,
-        device=offload,
-        dtype=size.dtype,
-        operations=comfy.ops.manual_cast,
+    net = tiny_networks.infinitetalk(
+        size.layers, width=size.width, device=offload, dtype=size.dtype, operations=comfy.ops.manual_cast
     )
     patcher = comfy.model_patcher.CoreModelPatcher(net, load_device=manager.get_torch_device(), offload_device=offload)
     net.load_state_dict(patch_weights(size), assign=patcher.is_dynamic())
@@ -115,32 +94,18 @@ def load_patch(size: Size) -> Any:
 
 
 def vae_weights(size: Size) -> dict[str, torch.Tensor]:
-    import comfy.ldm.wan.vae
-
     with torch.device("meta"):
-        net = comfy.ldm.wan.vae.WanVAE(dim=size.vae_width, z_dim=16, temperal_downsample=[False, True, True])
+        net = tiny_networks.wan_vae(size.vae_width)
     return random_weights(net, torch.float32 if size.dtype == torch.float32 else torch.bfloat16, 3)
 
 
 def audio_encoder_weights() -> dict[str, torch.Tensor]:
     """wav2vec2-base, the only size that InfiniteTalk takes."""
     import comfy.ops
-    from comfy.audio_encoders.wav2vec2 import Wav2Vec2Model
 
     half = torch.float16 if device() == "cuda" else torch.float32
     with torch.device("meta"):
-        net = Wav2Vec2Model(
-            embed_dim=768,
-            num_heads=12,
-            num_layers=12,
-            conv_norm=False,
-            conv_bias=False,
-            do_normalize=False,
-            do_stable_layer_norm=False,
-            dtype=half,
-            device="meta",
-            operations=comfy.ops.manual_cast,
-        )
+        net = tiny_networks.wav2vec2_base(dtype=half, device="meta", operations=comfy.ops.manual_cast)
     return random_weights(net, half, 4)
 
 

@@ -172,14 +172,18 @@ def metadata(**config: Any) -> dict[str, str]:
     return {"config": json.dumps(config)}
 
 
-def transformer() -> dict[str, torch.Tensor]:
+def transformer_network(sizes: dict[str, Any] = TRANSFORMER, dtype: torch.dtype = torch.float32) -> torch.nn.Module:
+    """ComfyUI's own class, on the meta device."""
     import comfy.ops
     from comfy.ldm.lightricks.av_model import LTXAVModel
 
     with torch.device("meta"):
-        net = LTXAVModel(**TRANSFORMER, dtype=torch.float32, operations=comfy.ops.disable_weight_init)
+        return LTXAVModel(**sizes, dtype=dtype, device="meta", operations=comfy.ops.disable_weight_init)
+
+
+def transformer() -> dict[str, torch.Tensor]:
     # Larger weights than usual: what the model hears, reads and has seen shows in what it draws, by some percent.
-    return fill("ltx.", shapes_of(net), gain=1.5)
+    return fill("ltx.", shapes_of(transformer_network()), gain=1.5)
 
 
 def video_vae() -> dict[str, torch.Tensor]:

@@ -8,6 +8,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+import tiny_networks
 import torch
 
 
@@ -107,16 +108,10 @@ def core_patch(comfy: ModuleType, parts: SimpleNamespace) -> Any:
     import comfy.model_management
     import comfy.model_patcher
     import comfy.ops
-    from comfy_extras.nodes_model_patch import MultiTalkModelPatch
 
     weights = parts.patch.model.state_dict()
-    net = MultiTalkModelPatch(
-        in_dim=weights["blocks.0.norm_x.weight"].shape[0],
-        intermediate_dim=weights["audio_proj.proj1.weight"].shape[0],
-        num_layers=len(parts.patch.model.blocks),
-        dtype=torch.float32,
-        operations=comfy.ops.manual_cast,
-    )
+    intermediate = weights["audio_proj.proj1.weight"].shape[0]
+    net = tiny_networks.infinitetalk(len(parts.patch.model.blocks), intermediate, operations=comfy.ops.manual_cast)
     net.load_state_dict(weights)
     device = comfy.model_management.get_torch_device()
     return comfy.model_patcher.CoreModelPatcher(net, load_device=device, offload_device=device)

@@ -6,6 +6,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import tiny_networks
 import torch
 from comfy_runs import relative
 
@@ -22,12 +23,9 @@ def randn(*shape: int, seed: int) -> torch.Tensor:
 def core_patch(comfy: ModuleType) -> Any:
     """Core's own module with seeded weights; ours read the same names."""
     import comfy.ops
-    from comfy_extras.nodes_model_patch import MultiTalkModelPatch
 
     torch.manual_seed(3)
-    net = MultiTalkModelPatch(
-        in_dim=WIDTH, intermediate_dim=24, num_layers=2, dtype=torch.float32, operations=comfy.ops.manual_cast
-    )
+    net = tiny_networks.infinitetalk(2, 24, width=WIDTH, operations=comfy.ops.manual_cast)
     for name, tensor in net.state_dict().items():
         fan_in = tensor.shape[-1] if tensor.ndim > 1 else 50
         tensor.copy_(torch.randn(tensor.shape) / fan_in**0.5 + (1.0 if "norm" in name and "weight" in name else 0.0))

@@ -79,13 +79,17 @@ def laid_out(content: Content) -> bytes:
     return packed(header_of(content), b"".join(piece.data for piece in content.pieces))
 
 
-def small_patch() -> Content:
-    """A complete InfiniteTalk file, as small as its features allow."""
+def small_network() -> torch.nn.Module:
+    """InfiniteTalk, as small as its features allow."""
     from longtalk.infinitetalk.model.audio_attention import InfiniteTalkModel
 
+    return InfiniteTalkModel(40, 2, intermediate=1, tokens=2, audio_width=4, dtype=torch.float16)
+
+
+def small_patch() -> Content:
+    """A complete file of it."""
     torch.manual_seed(3)
-    model = InfiniteTalkModel(40, 2, intermediate=1, tokens=2, audio_width=4, dtype=torch.float16)
-    return content_of(dict(model.state_dict()))
+    return content_of(dict(small_network().state_dict()))
 
 
 def small_conditioning() -> Content:
