@@ -19,7 +19,7 @@ import environment
 import pytest
 import setup_common
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def fake_comfyui(folder: Path, version: str = "0.30.0") -> Path:

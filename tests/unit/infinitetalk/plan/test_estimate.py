@@ -41,7 +41,7 @@ from longtalk.infinitetalk.run.video.segment import write_segment
 from longtalk.infinitetalk.run.video.soundtrack import Soundtrack, write_sound
 
 WAN_14B = Transformer(hidden=5120, ffn=13824, layers=40)
-PORTRAIT = Path(__file__).parents[2] / "scripts" / "assets" / "portrait.png"
+PORTRAIT = Path(__file__).parents[4] / "scripts" / "assets" / "portrait.png"
 
 lengths = st.integers(1, 3000)
 sides = st.integers(1, 120).map(lambda blocks: 16 * blocks)

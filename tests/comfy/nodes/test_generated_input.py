@@ -25,8 +25,8 @@ import numpy as np
 import pytest
 import torch
 from comfy_runs import ltx_settings, make_speech, sampler_settings
-from hostile_runs import Ledger, one_thread, peak_bytes, try_each
 from hypothesis import strategies as st
+from ledger import Ledger, one_thread, peak_bytes, try_each
 from safetensors.torch import load, load_file
 
 from longtalk.audio.reading.source import FileSource

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 from comfy_runs import sampler_settings
-from hostile_runs import Ledger, one_thread, try_each
 from hypothesis import strategies as st
+from ledger import Ledger, one_thread, try_each
 from watched import frames_hash
 
 from longtalk.base.files import read_json, write_json
