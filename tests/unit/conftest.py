@@ -1,4 +1,4 @@
-"""Runs on disk for the tests of the command line."""
+"""Runs on disk for the tests of the command line, and the texts of drawn pictures."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from made_runs import NAME
+from PIL import Image, ImageDraw
 from run_commands import OTHER, Run, call, make_talk
 
+from longtalk.base.canvas import Canvas, _font
 from longtalk.infinitetalk.run.store.folder import RunFolder
 
 
@@ -43,3 +46,20 @@ def unfinished(output: Path) -> RunFolder:
 @pytest.fixture
 def runs(output: Path) -> Run:
     return lambda *arguments: call(output, *arguments)
+
+
+@pytest.fixture
+def text_boxes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[float, ...]]]:
+    """Every text of the pictures drawn in a test, with the box it covers."""
+    boxes: list[tuple[str, tuple[float, ...]]] = []
+    finish = Canvas.finish
+
+    def record(self: Canvas) -> np.ndarray:
+        pen = ImageDraw.Draw(Image.new("RGB", (8, 8)))
+        boxes.clear()
+        for place, text, size, _, anchor in self._texts:
+            boxes.append((text, pen.textbbox(place, text, font=_font(size), anchor=anchor)))
+        return finish(self)
+
+    monkeypatch.setattr(Canvas, "finish", record)
+    return boxes

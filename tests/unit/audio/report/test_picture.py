@@ -9,14 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageDraw
 
 from longtalk.audio.reading.source import FileSource, TrackSource
 from longtalk.audio.reading.track import Track
 from longtalk.audio.report.analysis import Analysis, analyse
 from longtalk.audio.report.findings import Finding, Kind, Severity, find
 from longtalk.audio.report.picture import BAR, SEVERITIES, SPEECH, WAVE, draw_report
-from longtalk.base.canvas import Canvas, _font
 from longtalk.base.errors import LongTalkError
 from longtalk.base.segment import Segment
 from longtalk.benchmarks.spoiled_sounds import RATE_HZ, noise
@@ -29,24 +27,6 @@ Texts = list[tuple[str, tuple[float, ...]]]
 @pytest.fixture(scope="module")
 def analysis(root: Path) -> Analysis:
     return analyse(FileSource(root / "scripts" / "assets" / "speech.flac"))
-
-
-@pytest.fixture
-def texts(monkeypatch: pytest.MonkeyPatch) -> Texts:
-    """Every text of the picture drawn last, with the box it covers."""
-    boxes: Texts = []
-    finish = Canvas.finish
-
-    def record(self: Canvas) -> np.ndarray:
-        pen = ImageDraw.Draw(Image.new("RGB", (8, 8)))
-        boxes[:] = [
-            (text, pen.textbbox(place, text, font=_font(size), anchor=anchor))
-            for place, text, size, _, anchor in self._texts
-        ]
-        return finish(self)
-
-    monkeypatch.setattr(Canvas, "finish", record)
-    return boxes
 
 
 def measured(sound: np.ndarray, rate_hz: int = RATE_HZ) -> Analysis:
@@ -116,12 +96,12 @@ def test_marks_stand_at_their_times(analysis: Analysis) -> None:
         assert times == pytest.approx([finding.spans[0].start_s, finding.spans[0].end_s], abs=0.02)
 
 
-def test_every_number_that_has_room_is_written(analysis: Analysis, texts: Texts) -> None:
+def test_every_number_that_has_room_is_written(analysis: Analysis, text_boxes: Texts) -> None:
     """Whatever the order of the findings is."""
     later = Finding(Kind.TAIL, Severity.NOTE, "1", "Trim it now", (Segment(8.0, 9.0),))
     sooner = Finding(Kind.PAUSE, Severity.NOTE, "2", "Shorten them now", (Segment(1.0, 2.0), Segment(4.0, 4.1)))
     draw_report(analysis, [later, sooner])
-    marks = sorted((box[0], text) for text, box in texts if 345 < box[1] < 380 and box[0] > LEFT)
+    marks = sorted((box[0], text) for text, box in text_boxes if 345 < box[1] < 380 and box[0] > LEFT)
     assert [text for _, text in marks] == ["2", "2", "1"]
 
 
@@ -158,22 +138,22 @@ def test_bars_are_as_high_as_their_bands(analysis: Analysis) -> None:
 
 @pytest.mark.parametrize("width", [400, 500, 1600, 3200])
 @pytest.mark.parametrize("length", ["clip", "hour", "day"])
-def test_no_text_covers_another(analysis: Analysis, texts: Texts, width: int, length: str) -> None:
+def test_no_text_covers_another(analysis: Analysis, text_boxes: Texts, width: int, length: str) -> None:
     sound = {"clip": analysis, "hour": hours(analysis, 1), "day": hours(analysis, 30)}[length]
     named = replace(sound, name="a recording with a long name, take 3 (final).wav")
     pixels = draw_report(named, every_finding(20), width=width)
     assert pixels.shape[1] == width
-    for text, box in texts:
+    for text, box in text_boxes:
         assert 0 <= box[0] < box[2] <= width, text
         assert 0 <= box[1] < box[3] <= pixels.shape[0], text
-    for (one, first), (other, second) in combinations(texts, 2):
+    for (one, first), (other, second) in combinations(text_boxes, 2):
         apart = first[2] <= second[0] or second[2] <= first[0] or first[3] <= second[1] or second[3] <= first[1]
         assert apart, (one, other)
 
 
-def test_a_very_long_name_is_shortened(analysis: Analysis, texts: Texts) -> None:
+def test_a_very_long_name_is_shortened(analysis: Analysis, text_boxes: Texts) -> None:
     draw_report(replace(analysis, name="n" * 400), [])
-    title, box = texts[0]
+    title, box = text_boxes[0]
     assert box[2] <= 1600
     assert "..." in title
     assert "0:09.91" in title
@@ -208,12 +188,12 @@ def test_widths_that_are_refused(analysis: Analysis, width: object) -> None:
         pytest.param(noise(3000, 0)[None] * 0.1, 1000, id="a low rate"),
     ],
 )
-def test_odd_sounds_are_drawn(sound: np.ndarray, rate_hz: int, texts: Texts) -> None:
+def test_odd_sounds_are_drawn(sound: np.ndarray, rate_hz: int, text_boxes: Texts) -> None:
     analysis = measured(sound, rate_hz)
     pixels = draw_report(analysis, find(analysis))
     assert pixels.shape[1] == 1600
-    assert len(texts) > 20
-    assert not any("nan" in text or "inf" in text for text, _ in texts)
+    assert len(text_boxes) > 20
+    assert not any("nan" in text or "inf" in text for text, _ in text_boxes)
 
 
 def test_colours_of_waves_and_marks_stay_apart() -> None:

@@ -8,46 +8,20 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from drawn import RATE, check_texts, columns_of, hum, timeline
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageDraw
 
-from longtalk.base.canvas import BODY, INK, PAPER, Canvas, _font
+from longtalk.base.canvas import BODY, INK, PAPER, _font
 from longtalk.base.errors import LongTalkError
 from longtalk.base.segment import Segment
-from longtalk.base.waves import envelope
-from longtalk.infinitetalk.draw.layout import STAIRCASE_WINDOWS, Layout, lay_out
+from longtalk.infinitetalk.draw.layout import STAIRCASE_WINDOWS, lay_out
 from longtalk.infinitetalk.draw.plan_picture import CUT, HELD, NEW, NEW_PALE, PINNED, draw_plan
-from longtalk.infinitetalk.draw.prompts import PROMPTS
 from longtalk.infinitetalk.draw.waves import LEFT_OUT, QUIET, SPEAKERS
-from longtalk.infinitetalk.plan.schedule import resolve_schedule, windows_of
-from longtalk.infinitetalk.plan.schedule_text import parse_schedule
 from longtalk.infinitetalk.plan.shots import join_shots
 from longtalk.infinitetalk.plan.windows import Plan, PlanMode, plan_windows
 
-RATE = 16_000
-
 pytestmark = pytest.mark.filterwarnings("error")
-
-
-def hum(frames: int, rate_hz: int = RATE, seed: int = 0) -> np.ndarray:
-    """A tone in slow swells with a little noise, float32 [N], as long as the frames."""
-    time = np.arange(frames * rate_hz // 25, dtype=np.float32) / rate_hz
-    noise = np.random.default_rng(seed).standard_normal(len(time)).astype(np.float32)
-    return np.sin(2 * np.pi * 140 * time) * (0.5 + 0.4 * np.sin(2 * np.pi * time)) + 0.02 * noise
-
-
-def columns_of(pixels: np.ndarray, rows: tuple[int, int], colour: tuple[int, int, int]) -> list[int]:
-    """Columns in which the colour occurs within rows [top, bottom)."""
-    hit = (pixels[rows[0] : rows[1]] == colour).all(axis=2).any(axis=0)
-    return np.flatnonzero(hit).tolist()
-
-
-def timeline(pixels: np.ndarray, layout: Layout) -> tuple[int, int]:
-    """First column and number of columns of the time axis, measured on the picture."""
-    line = np.flatnonzero((pixels[layout.axis_top] != PAPER).any(axis=1))
-    assert (np.diff(line) == 1).all()
-    return int(line[0]), len(line)
 
 
 # ---------------------------------------------------------------- silence, shots, a held end
@@ -290,58 +264,7 @@ def test_any_sound_can_be_drawn(name: str, frames: int) -> None:
     assert drawn == list(range(left, left + len(drawn)))
 
 
-def test_bad_samples_spoil_only_themselves() -> None:
-    clean, spoilt = hum(267), hum(267)
-    spoilt[10_000] = np.nan
-    edges = np.arange(0, 170_881, 30)
-    expected, found = envelope(clean, edges), envelope(spoilt, edges)
-    column = 10_000 // 30  # the chunk with the NaN
-    others = np.arange(len(edges) - 1) != column
-    assert (found[:, others] == expected[:, others]).all()
-    assert np.isfinite(found).all()
-    assert found[1, column] > 0  # the extremes of its chunk are still known
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.integers(0, 500), st.lists(st.integers(0, 600), min_size=2, max_size=40).map(sorted))
-def test_envelope_against_plain_loops(samples: int, edges: list[int]) -> None:
-    sound = np.random.default_rng(samples).standard_normal(samples).astype(np.float32)
-    found = envelope(sound, np.array(edges))
-    chunks = [sound[a : max(a + 1, b)] for a, b in pairwise(edges) if a < samples]
-    assert found.shape == (3, len(chunks))
-    for column, chunk in enumerate(chunks):
-        assert found[:, column] == pytest.approx([chunk.min(), chunk.max(), np.sqrt(np.mean(chunk**2))], rel=1e-5)
-
-
 # ---------------------------------------------------------------- text
-
-
-@pytest.fixture
-def text_boxes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[float, ...]]]:
-    """Every text of the pictures drawn in a test, with the box it covers."""
-    boxes: list[tuple[str, tuple[float, ...]]] = []
-    finish = Canvas.finish
-
-    def record(self: Canvas) -> np.ndarray:
-        pen = ImageDraw.Draw(Image.new("RGB", (8, 8)))
-        boxes.clear()
-        for place, text, size, _, anchor in self._texts:
-            boxes.append((text, pen.textbbox(place, text, font=_font(size), anchor=anchor)))
-        return finish(self)
-
-    monkeypatch.setattr(Canvas, "finish", record)
-    return boxes
-
-
-def check_texts(boxes: list[tuple[str, tuple[float, ...]]], pixels: np.ndarray) -> None:
-    assert boxes
-    for text, (left, top, right, bottom) in boxes:
-        assert 0 <= left < right <= pixels.shape[1], text
-        assert 0 <= top < bottom <= pixels.shape[0], text
-    for place, (text, box) in enumerate(boxes):
-        for other, rival in boxes[place + 1 :]:
-            apart = box[2] <= rival[0] or rival[2] <= box[0] or box[3] <= rival[1] or rival[3] <= box[1]
-            assert apart, f"{text!r} at {box} overlaps {other!r} at {rival}"
 
 
 @st.composite
@@ -428,84 +351,3 @@ def test_bad_input(arguments: dict[str, object], words: str) -> None:
     good: dict[str, object] = {"waveforms": [np.zeros(100)], "rate_hz": RATE}
     with pytest.raises(LongTalkError, match=words):
         draw_plan(plan_windows(75), **{**good, **arguments})  # type: ignore[arg-type]
-
-
-# ---------------------------------------------------------------- the prompts of a schedule
-
-
-@pytest.mark.parametrize("frames", [267, 5000])
-@pytest.mark.parametrize("width", [400, 1600])
-def test_prompts_change_where_their_windows_begin(frames: int, width: int) -> None:
-    plan = plan_windows(frames)
-    schedule = parse_schedule("0: a man, calm\n4.5: a man, loud\n8: a man, sad")
-    resolved = resolve_schedule(schedule, *windows_of(plan))
-    pixels = draw_plan(plan, [hum(frames)], RATE, width=width, prompts=resolved)
-    layout = lay_out(plan, 1, width, prompts=True)
-    assert layout.prompts is not None
-    first = [window.output[0] for window in plan.windows]
-    for index, colour in enumerate(PROMPTS[:3]):
-        held = [place for place, weights in enumerate(resolved.windows) if weights == ((index, 1.0),)]
-        left, right = layout.strip.x(first[held[0]]), layout.strip.x(plan.windows[held[-1]].output[1])
-        columns = columns_of(pixels, layout.prompts, colour)
-        assert abs(columns[0] - left) <= layout.px(2)
-        assert abs(columns[-1] + 1 - right) <= layout.px(2)
-
-
-def test_the_rest_of_the_picture_stays_as_it_is() -> None:
-    plan = plan_windows(267)
-    prompts = resolve_schedule(parse_schedule("a man"), *windows_of(plan))
-    without, with_prompts = (draw_plan(plan, [hum(267)], RATE, prompts=each) for each in (None, prompts))
-    layout = lay_out(plan, 1, prompts=True)
-    assert layout.prompts is not None
-    top, added = layout.prompts[0], with_prompts.shape[0] - without.shape[0]
-    assert added == layout.bars[0].top - top
-    assert (with_prompts[:top] == without[:top]).all()
-    assert (with_prompts[top + added :] == without[top:]).all()
-
-
-def test_a_prompt_without_end_is_shortened(text_boxes: list[tuple[str, tuple[float, ...]]]) -> None:
-    plan = plan_windows(500)
-    prompts = resolve_schedule(parse_schedule("0: " + "x" * 2_000_000), *windows_of(plan))
-    check_texts(text_boxes, draw_plan(plan, [hum(500)], RATE, prompts=prompts))
-    assert any(text.startswith("1: xxx") and text.endswith("x...") for text, _ in text_boxes)
-
-
-def test_mixed_prompts_share_the_height() -> None:
-    plan = plan_windows(500)
-    starts, total = windows_of(plan)
-    middle = (starts[2] + starts[3]) / 2
-    text = f"0: a man, calm\n{float(middle)}: a man, loud"
-    resolved = resolve_schedule(parse_schedule(text), starts, total, snap=False, blend_s=3)
-    assert resolved.windows[2] == ((0, 0.5), (1, 0.5))
-    layout = lay_out(plan, 1, prompts=True)
-    assert layout.prompts is not None
-    column = layout.strip.x((plan.windows[2].output[0] + plan.windows[2].output[1]) // 2)
-    strip = draw_plan(plan, [hum(500)], RATE, prompts=resolved)[slice(*layout.prompts), column]
-    rows = len(strip)
-    assert (strip == PROMPTS[0]).all(axis=1).sum() == rows // 2
-    assert (strip == PROMPTS[1]).all(axis=1).sum() == rows - rows // 2
-
-
-def test_prompts_of_other_windows_are_refused() -> None:
-    prompts = resolve_schedule(parse_schedule("a man"), *windows_of(plan_windows(267)))
-    with pytest.raises(LongTalkError, match="prompts of the plan picture: expected those of 7 windows, got 4"):
-        draw_plan(plan_windows(500), [hum(500)], RATE, prompts=prompts)
-
-
-@pytest.mark.parametrize("width", [400, 1600])
-@pytest.mark.parametrize("frames", [267, 500, 5000])
-def test_prompts_of_any_length_stay_in_their_stretch(
-    frames: int, width: int, text_boxes: list[tuple[str, tuple[float, ...]]]
-) -> None:
-    plan = plan_windows(frames)
-    words = "shouting at the very top of her voice " * 20
-    text = "\n".join(f"{3 * k}: a woman, {k} {words}" for k in range(0, frames // 25 // 3, 1 + frames // 1000))
-    resolved = resolve_schedule(parse_schedule(text), *windows_of(plan))
-    check_texts(text_boxes, draw_plan(plan, [hum(frames)], RATE, width=width, prompts=resolved))
-    layout = lay_out(plan, 1, width, prompts=True)
-    assert layout.prompts is not None
-    top, bottom = layout.prompts
-    inside = sorted((box for _, box in text_boxes if top <= (box[1] + box[3]) / 2 < bottom), key=lambda box: box[0])
-    assert len(inside) > 2
-    assert all(one[2] < other[0] for one, other in pairwise(inside))
-    assert inside[-1][2] <= layout.strip.right
