@@ -1,4 +1,4 @@
-"""Where the tests find ComfyUI and the tiny models, and what the summary says about them."""
+"""Where the tests find ComfyUI and the tiny models, what only a long run holds, and what the summary says."""
 
 from __future__ import annotations
 
@@ -7,10 +7,42 @@ import runpy
 from collections import Counter
 from pathlib import Path
 
+import amounts
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SUITES = {"unit": "without ComfyUI", "comfy": "in the ComfyUI process", "server": "against the ComfyUI server"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    text = "also what takes long: kills of real servers, many more generated examples, every case of each matrix"
+    parser.addoption("--long", action="store_true", help=text)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    amounts.choose(long=config.getoption("long"))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Without --long, leave out the tests marked `long` and all but some cases of those marked `matrix`."""
+    if config.getoption("long"):
+        for item in items:
+            item.add_marker(pytest.mark.timeout(amounts.LONG_TIMEOUT_S))
+        return
+    thinning = amounts.Thinning()
+    kept, left_out = [], []
+    for item in items:
+        stays = item.get_closest_marker("long") is None
+        matrix = item.get_closest_marker("matrix")
+        if matrix is not None and isinstance(item, pytest.Function):
+            # All cases share the objects that are their values, and those need not be comparable.
+            case = {axis: id(value) for axis, value in item.callspec.params.items()}
+            stays &= thinning.stays(item.nodeid.split("[")[0], case, matrix.kwargs["strength"])
+        (kept if stays else left_out).append(item)
+    # A case that somebody names is run.
+    if left_out and not any("[" in argument for argument in config.args):
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = kept
 
 
 def _folder(variable: str) -> Path:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from amounts import examples
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -89,10 +90,10 @@ def check_words(error: LongTalkError) -> None:
 
 
 def try_each(count: int, strategy: st.SearchStrategy[Any], attempt: Callable[[Any], None]) -> None:
-    """Draw ``count`` examples and hand them over one by one: the same in every run, none kept between runs."""
+    """Draw ``count`` examples (more with --long) and hand them over one by one: the same each time, none is kept."""
 
     @settings(
-        max_examples=count,
+        max_examples=examples(count),
         derandomize=True,
         database=None,
         deadline=None,

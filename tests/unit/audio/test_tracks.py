@@ -15,6 +15,7 @@ import pyloudnorm
 import pytest
 import torch
 import torchaudio
+from amounts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,7 +25,7 @@ from longtalk.audio.tracks import Track, TrackMode, arrange, mono, normalize_lou
 from longtalk.base.errors import LongTalkError
 from longtalk.infinitetalk.plan.windows import frames_for_samples
 
-QUICK = settings(max_examples=60, deadline=None)
+QUICK = settings(max_examples=examples(60), deadline=None)
 
 
 def noise(channels: int, samples: int, seed: int = 0, level: float = 0.1) -> torch.Tensor:

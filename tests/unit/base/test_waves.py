@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from amounts import examples
 from drawn import hum
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,7 +28,7 @@ def test_bad_samples_spoil_only_themselves() -> None:
     assert found[1, column] > 0  # the extremes of its chunk are still known
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.integers(0, 500), st.lists(st.integers(0, 600), min_size=2, max_size=40).map(sorted))
 def test_envelope_against_plain_loops(samples: int, edges: list[int]) -> None:
     sound = np.random.default_rng(samples).standard_normal(samples).astype(np.float32)

@@ -65,6 +65,7 @@ MASKS = {
 }
 
 
+@pytest.mark.matrix(strength=2)
 @pytest.mark.parametrize("scale", [None, 0.3])
 @pytest.mark.parametrize("flat_output", [True, False])
 @pytest.mark.parametrize("split", [True, False])

@@ -177,6 +177,7 @@ FILES = {
 }
 
 
+@pytest.mark.matrix(strength=2)
 @pytest.mark.parametrize("harm", [truncate, flip, Path.unlink])
 @pytest.mark.parametrize("window", [1, 3, 4])
 @pytest.mark.parametrize("file", FILES)
@@ -199,6 +200,7 @@ def test_harm_to_a_windows_file_is_made_good(
         assert "made again" in report
 
 
+@pytest.mark.matrix(strength=1)
 @pytest.mark.parametrize("harm", [truncate, flip, Path.unlink])
 @pytest.mark.parametrize("name", ["manifest.json", "sound.mp4", "talk.mp4", "talk.json", "report.txt", "lock"])
 def test_harm_to_the_runs_other_files_is_made_good_without_rendering(
@@ -371,6 +373,7 @@ STAGES: dict[str, tuple[Callable[[SimpleNamespace], Any], str]] = {
 EVERY = {"sampling": STEPS, "decode": 1, "encode": 1}
 
 
+@pytest.mark.matrix(strength=2)
 @pytest.mark.parametrize("times", [1, 2])
 @pytest.mark.parametrize("at", [1, 2, 3])
 @pytest.mark.parametrize("stage", ["sampling", "decode", "encode"])

@@ -182,6 +182,7 @@ def test_zero_features_make_the_silent_context(our_patch: Any) -> None:
     torch.testing.assert_close(silent, expected)
 
 
+@pytest.mark.matrix(strength=2)
 @pytest.mark.parametrize("speakers", [2, 3, 4])
 @pytest.mark.parametrize("quick_turn", [True, False])
 @pytest.mark.parametrize(("items", "heard"), [(1, 1), (3, 1), (2, 2)])

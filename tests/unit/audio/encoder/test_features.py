@@ -37,6 +37,7 @@ class TestAgainstTransformers:
         found = speech_features(model, sound, mode=mode)
         assert error(found, ORACLES[mode.value](reference, sound)) < TOLERANCE[mode.value]
 
+    @pytest.mark.matrix(strength=2)
     @pytest.mark.parametrize("mode", list(FeatureMode))
     @pytest.mark.parametrize("kind", ["base", "large"])
     @pytest.mark.parametrize("chunk_frames", [1, 7, 64, 10**6])

@@ -77,6 +77,7 @@ SOUNDS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], int]] = {
 
 
 class TestLevel:
+    @pytest.mark.matrix(strength=1)
     @pytest.mark.parametrize("preset", ["LTX", "InfiniteTalk"])
     @pytest.mark.parametrize("name", SOUNDS)
     def test_reaches_its_target_and_never_clips(self, speech: np.ndarray, name: str, preset: str) -> None:

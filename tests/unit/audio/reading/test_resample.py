@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import torchaudio
+from amounts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchaudio_states import hide_torchaudio, replace_torchaudio
@@ -46,7 +47,7 @@ def test_scipy_gives_torchaudios_samples(monkeypatch: pytest.MonkeyPatch, from_h
     assert float((ours - usual).abs().max()) < 4e-5 * peak
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     from_hz=st.sampled_from([1000, 8000, 11025, 16000, 22050, 44100, 48000]),
     to_hz=st.sampled_from([1000, 8000, 16000, 24000, 44100, 48000]),

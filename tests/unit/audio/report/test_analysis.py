@@ -15,6 +15,7 @@ import pyloudnorm
 import pytest
 import scipy.signal
 import torch
+from amounts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sound_files import write
@@ -325,7 +326,7 @@ def test_silence_has_no_togetherness() -> None:
 # ---------------------------------------------------------------- columns, blocks, memory
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     rows=st.integers(1, 300),
     limit=st.sampled_from([2, 4, 10, 64]),
@@ -347,7 +348,7 @@ def test_columns_are_few_and_hold_everything(rows: int, limit: int, cuts: list[i
         assert rows < limit or len(found) >= limit // 2
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=examples(10), deadline=None)
 @given(cuts=st.lists(st.integers(1, 9000), min_size=1, max_size=5).filter(lambda cuts: sum(cuts) > 100 * len(cuts)))
 def test_the_blocks_change_nothing(cuts: list[int]) -> None:
     rate_hz = 8000

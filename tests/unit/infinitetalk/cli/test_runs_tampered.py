@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from amounts import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from run_commands import OTHER, SEED, apply, call, held, states
@@ -60,7 +61,9 @@ RECORD = st.dictionaries(
     ),
     HOSTILE,
 )
-SLOWLY = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SLOWLY = settings(
+    max_examples=examples(120), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 @SLOWLY
@@ -117,6 +120,7 @@ def test_measurements_no_window_can_have(unfinished: RunFolder, field: str, valu
     assert len(json.loads(out, parse_constant=pytest.fail)["window_list"]) == 2
 
 
+@pytest.mark.matrix(strength=1)
 @pytest.mark.parametrize("value", [*NUMBERS, 0, [], [0], [5, 5, 60], [60.0], [61]], ids=short)
 @pytest.mark.parametrize("field", [name for name in ABOUT if name not in ("created", "seed")])
 def test_numbers_no_run_can_have(unfinished: RunFolder, field: str, value: Any) -> None:

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from amounts import examples
 from drawn import RATE, check_texts, columns_of, hum, timeline
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -57,6 +58,7 @@ def test_silence_shots_and_a_held_end(frames: int) -> None:
 # ---------------------------------------------------------------- what comes back
 
 
+@pytest.mark.matrix(strength=1)
 @pytest.mark.parametrize("speakers", [0, 1, 2, 3, 4, 5])
 @pytest.mark.parametrize("frames", [1, 75, 267, 4500])
 def test_size_and_type(frames: int, speakers: int) -> None:
@@ -250,6 +252,7 @@ SOUNDS = {
 }
 
 
+@pytest.mark.matrix(strength=1)
 @pytest.mark.parametrize("name", SOUNDS)
 @pytest.mark.parametrize("frames", [1, 267])
 def test_any_sound_can_be_drawn(name: str, frames: int) -> None:
@@ -279,7 +282,7 @@ def plans(draw: st.DrawFn) -> Plan:
 
 
 def test_no_text_overlaps_another_or_leaves_the_picture(text_boxes: list[tuple[str, tuple[float, ...]]]) -> None:
-    @settings(max_examples=150, deadline=None, database=None)
+    @settings(max_examples=examples(150), deadline=None, database=None)
     @given(plans(), st.integers(0, 4), st.sampled_from((640, 1600, 2400)))
     def check(plan: Plan, speakers: int, width: int) -> None:
         pixels = draw_plan(plan, [np.zeros(0)] * speakers, RATE, width=width)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from amounts import examples
 from gguf_files import Kind, RawTensor, library_values, note, random_blocks, raw_gguf, text, write_gguf
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -167,7 +168,7 @@ def test_every_cut_is_noticed(tmp_path: Path) -> None:
             open_gguf(path, "a patch")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(places=st.lists(st.tuples(st.integers(4, 400), st.integers(0, 255)), min_size=1, max_size=4))
 def test_changed_bytes(tmp_path_factory: pytest.TempPathFactory, places: list[tuple[int, int]]) -> None:
     """A sound file with some bytes of its header changed is read, at most as large as it is, or refused."""

@@ -134,6 +134,7 @@ def swaying_portrait(frames: int, width: int, height: int) -> np.ndarray:
     return np.stack(out)
 
 
+@pytest.mark.matrix(strength=1)
 @pytest.mark.parametrize(("width", "height", "frames"), [(416, 240, 36), (96, 64, 12), (96, 64, 1)])
 @pytest.mark.parametrize(
     ("codec", "crf"),

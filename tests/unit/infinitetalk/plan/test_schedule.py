@@ -7,6 +7,7 @@ from fractions import Fraction
 from itertools import pairwise
 
 import pytest
+from amounts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -218,7 +219,7 @@ def schedules(draw: st.DrawFn) -> str:
     return "\n".join(lines)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(schedules())
 def test_stretches_tile_all_time_and_the_last_line_wins(text: str) -> None:
     schedule = parse_schedule(text)
@@ -385,7 +386,7 @@ def test_three_prompts_at_once() -> None:
     assert between == pytest.approx(math.sin(math.pi * 5 / 60))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(
     schedules(),
     st.lists(st.integers(1, 40), min_size=1, max_size=12),
@@ -414,7 +415,7 @@ def test_weights_add_up_to_one_whatever_the_schedule(text: str, spans: list[int]
     schedule_report(resolved)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(schedules(), st.lists(st.integers(1, 40), min_size=1, max_size=12))
 def test_snapped_windows_have_the_prompt_of_their_middle(text: str, spans: list[int]) -> None:
     """Moving boundaries to the nearest edge is the same as asking who holds in each window's middle, ties apart."""

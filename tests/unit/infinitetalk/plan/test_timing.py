@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from amounts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -33,7 +34,7 @@ from longtalk.infinitetalk.plan.timing import (
 from longtalk.infinitetalk.plan.timing_text import timing_report
 from longtalk.infinitetalk.plan.windows import Plan, PlanMode, Window, plan_windows
 
-QUICK = settings(max_examples=120, deadline=None)
+QUICK = settings(max_examples=examples(120), deadline=None)
 
 
 def talk(*speech: tuple[tuple[float, float], ...], duration_s: float = 20.0, **changes: object) -> Timing:

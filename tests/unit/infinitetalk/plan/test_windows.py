@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from amounts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -33,7 +34,7 @@ def requests(draw: st.DrawFn) -> tuple[int, int, int]:
 # ---------------------------------------------------------------- what holds in every mode
 
 
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=examples(3000), deadline=None)
 @given(requests(), st.sampled_from(PlanMode))
 def test_windows_fit_together(request: tuple[int, int, int], mode: PlanMode) -> None:
     frames, full, motion = request
@@ -82,7 +83,7 @@ def test_windows_fit_together(request: tuple[int, int, int], mode: PlanMode) -> 
         assert len(plan.windows) == 1 + max(0, math.ceil(Fraction(frames - full, full - motion)))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(requests(), st.sampled_from(PlanMode), st.data())
 def test_window_at_finds_the_window_that_outputs_a_frame(
     request: tuple[int, int, int], mode: PlanMode, data: st.DataObject
@@ -129,7 +130,7 @@ def test_exact_is_never_beaten_by_any_sequence_of_windows(full: int) -> None:
             assert sum(n * n for n in lengths(plan)) == squares, (frames, full, motion)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=examples(1000), deadline=None)
 @given(requests())
 def test_exact_against_the_other_modes(request: tuple[int, int, int]) -> None:
     exact = plan_windows(*request)
@@ -253,7 +254,7 @@ def test_bad_input_names_what_to_use(arguments: tuple[object, ...], words: str) 
     assert len(str(caught.value)) < 300
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(st.integers(-300, 300), st.integers(-300, 300))
 def test_the_advice_of_an_error_works(full: int, motion: int) -> None:
     """Following the last number an error names ends, after at most two errors, in a plan."""
@@ -278,7 +279,7 @@ def test_numpy_integers_and_mode_names_are_taken() -> None:
 # ---------------------------------------------------------------- how many frames a sound needs
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=examples(2000), deadline=None)
 @given(st.integers(0, 48_000 * 3600 * 3), st.sampled_from((8000, 11_025, 16_000, 22_050, 44_100, 48_000, 96_000)))
 def test_frames_for_samples_and_duration_are_the_exact_ceiling(samples: int, rate_hz: int) -> None:
     exact = math.ceil(Fraction(samples * 25, rate_hz))

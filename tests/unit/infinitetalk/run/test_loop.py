@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from amounts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -70,7 +71,7 @@ def written_by(plan: Plan, family: Any, start: Start | None = None, look: Look =
     return numbers, windows
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     frames=st.integers(1, 700),
     window=st.integers(1, 25).map(lambda n: 4 * n + 1),
@@ -96,7 +97,7 @@ def test_every_frame_comes_out_once_and_in_order_from_wherever_it_starts(
     assert [made.stats for made in rest] == [made.stats for made in windows[first:]]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(lengths=st.lists(st.integers(1, 90), min_size=1, max_size=5), held=st.integers(0, 9), data=st.data())
 def test_a_shot_continues_from_nothing(lengths: list[int], held: int, data: st.DataObject) -> None:
     """And what a run makes of it is the same from wherever it goes on."""

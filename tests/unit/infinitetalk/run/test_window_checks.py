@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from amounts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from still_pictures import DEVICES, GOOD, LATENTS, REFERENCE, after, detailed, eight_bit, grain, solid, waves
@@ -36,7 +37,7 @@ def test_the_oracle_itself_against_published_values() -> None:
     assert cie_lab(1, 1, 1) == pytest.approx((100, 0, 0), abs=0.01)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(colour=st.tuples(*[st.floats(0, 1, width=32)] * 3))
 def test_lab_is_the_cie_formula(colour: tuple[float, float, float]) -> None:
     assert look_of(solid(*colour)).lab == pytest.approx(cie_lab(*colour), abs=0.05)
@@ -319,7 +320,7 @@ def test_a_fade_is_not_broken() -> None:
 SIDES = st.one_of(st.integers(1, 20), st.sampled_from([95, 97, 191, 192, 193]))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(
     frames=st.integers(1, 20),
     height=SIDES,

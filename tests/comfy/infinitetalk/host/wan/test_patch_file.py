@@ -46,6 +46,7 @@ def packed_linear(kind: str) -> Any:
 # ---------------------------------------------------------------- one layer
 
 
+@pytest.mark.matrix(strength=1)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_kind_through_the_real_linear(comfy: ModuleType, kind: str, dtype: torch.dtype) -> None:

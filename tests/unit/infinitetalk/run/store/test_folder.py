@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from amounts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_runs import NAME, PARTS, damage, made_window, make_run
@@ -90,7 +91,7 @@ def test_any_harm_to_a_windows_file_is_seen(tmp_path: Path, harm: str, file: str
 
 
 @given(st.integers(0, 10**6), st.integers(0, 7))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_any_flipped_bit_of_a_record_is_seen(at: int, bit: int) -> None:
     import tempfile
 
@@ -302,7 +303,7 @@ JSON = st.recursive(
 FIELDS = ("window", "key", "seed", "frames", "segment", "carry", "render_s", "fallbacks", "stats")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.dictionaries(st.sampled_from(FIELDS) | st.text(max_size=5), JSON))
 def test_a_well_signed_record_of_the_wrong_kind_is_damage(content: dict[str, Any]) -> None:
     with pytest.raises(DamagedFileError):

@@ -35,6 +35,7 @@ def windows(sizes: tuple[int, ...]) -> list[np.ndarray]:
     return np.split(grainy(sum(sizes)), np.cumsum(sizes)[:-1])
 
 
+@pytest.mark.matrix(strength=1)
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("sizes", WINDOWS, ids=str)
 def test_joining_keeps_every_frame_bit_for_bit(tmp_path: Path, codec: str, sizes: tuple[int, ...]) -> None:
@@ -46,6 +47,7 @@ def test_joining_keeps_every_frame_bit_for_bit(tmp_path: Path, codec: str, sizes
     assert raw_by_ffmpeg(path) == b"".join(raw_by_ffmpeg(segment) for segment in segments)
 
 
+@pytest.mark.matrix(strength=1)
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("sizes", WINDOWS, ids=str)
 def test_every_frame_is_there_at_its_time(tmp_path: Path, codec: str, sizes: tuple[int, ...]) -> None:

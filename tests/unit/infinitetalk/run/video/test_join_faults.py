@@ -90,6 +90,7 @@ def cut(share: float) -> Callable[[bytes], bytes]:
     return lambda data: data[: round(len(data) * share)]
 
 
+@pytest.mark.matrix(strength=2)
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("victim", ["segment", "sound"])
 @pytest.mark.parametrize(

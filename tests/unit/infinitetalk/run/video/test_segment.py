@@ -205,6 +205,7 @@ def test_the_last_frame_stands_still(tmp_path: Path, codec: str, frames: int, he
     assert len(raw_by_pyav(paths[0])) == frames + held
 
 
+@pytest.mark.matrix(strength=1)
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("frames", [1, 2, 3, 4])
 def test_very_short_segments(tmp_path: Path, codec: str, frames: int) -> None:

@@ -86,6 +86,7 @@ def resampled(sound: np.ndarray, rate_hz: int, to_hz: int) -> np.ndarray:
     return torchaudio.functional.resample(torch.from_numpy(sound), rate_hz, to_hz, lowpass_filter_width=64).numpy()
 
 
+@pytest.mark.matrix(strength=1)
 @pytest.mark.parametrize("channels", [1, 2, 6])
 @pytest.mark.parametrize("rate_hz", RATES_HZ)
 def test_aac_keeps_length_and_time(tmp_path: Path, rate_hz: int, channels: int) -> None:
@@ -132,6 +133,7 @@ def test_a_click_stays_with_its_frame(tmp_path: Path) -> None:
     assert clicks == pytest.approx(flashes, abs=1e-3)
 
 
+@pytest.mark.matrix(strength=1)
 @pytest.mark.parametrize("codec", ["ffv1", "prores"])
 @pytest.mark.parametrize("channels", [1, 2, 6])
 @pytest.mark.parametrize("rate_hz", [8000, 37800, 44100, 192000])
@@ -146,6 +148,7 @@ def test_editing_formats_keep_every_sample(tmp_path: Path, codec: str, channels:
         assert np.array_equal(heard, waveform)
 
 
+@pytest.mark.matrix(strength=1)
 @pytest.mark.parametrize("codec", ["h264", "ffv1", "prores"])
 @pytest.mark.parametrize("channels", [3, 4, 5, 7, 8])
 def test_other_channel_counts(tmp_path: Path, codec: str, channels: int, caplog: pytest.LogCaptureFixture) -> None:
@@ -313,6 +316,7 @@ def test_the_joined_sound_is_that_of_the_sound_file(tmp_path: Path, codec: str, 
         assert np.array_equal(heard, meant)
 
 
+@pytest.mark.matrix(strength=1)
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("rate_hz", [8000, 16000, 44100, 48000])
 def test_a_part_of_the_picture_has_its_part_of_the_sound(tmp_path: Path, codec: str, rate_hz: int) -> None:
