@@ -45,9 +45,8 @@ def make_run(
     root: Path,
     *,
     name: str = NAME,
-    frames: int = 45,
+    frames: int | Sequence[int] = 45,
     motion_frames: int = 9,
-    shots: Sequence[int] = (),
     windows: int | None = None,
     video: VideoFormat = VideoFormat(),  # noqa: B008 - frozen
     seed: int = 5,
@@ -57,22 +56,22 @@ def make_run(
 ) -> tuple[RunFolder, Plan, tuple[str, ...]]:
     """A run of 21-frame windows with the first ``windows`` made (all by default); its folder, plan and keys.
 
-    ``shots``: the frames of each, instead of one shot of ``frames``. Where the run is there already, it goes on as a
-    session does: windows that are there stay as they are.
+    ``frames``: of the one shot, or of each of several. Where the run is there already, it goes on as a session does:
+    windows that are there stay as they are.
     """
-    plan = join_shots([plan_windows(count, 21, motion_frames) for count in shots or [frames]])
-    frames = plan.frames
+    shots = [frames] if isinstance(frames, int) else frames
+    plan = join_shots([plan_windows(count, 21, motion_frames) for count in shots])
     folder = RunFolder(root, name, video.suffix)
     folder.create()
     begins = plan.shot_starts
     seeds = window_seeds(seed, len(plan.windows), parse_rerender(rerender, len(plan.windows)), begins)
     keys = window_keys(name, seeds, shots=begins)
-    write_sound(folder.sound_path, tone(frames / FPS), video, frames=frames, fps=FPS)
+    write_sound(folder.sound_path, tone(plan.frames / FPS), video, frames=plan.frames, fps=FPS)
     about = {
         "created": "2026-11-21 08:00:00", "width": WIDTH, "height": HEIGHT, "codec": video.codec, "crf": video.crf,
         "fps": FPS, "frames": plan.frames, "seed": seed, "steps": 4, "ends": [w.output[1] for w in plan.windows],
     }  # fmt: skip
-    folder.write_manifest(PARTS, {**about, "shots": [index + 1 for index in begins]} if shots else about)
+    folder.write_manifest(PARTS, {**about, "shots": [index + 1 for index in begins]} if len(shots) > 1 else about)
     recorder = Recorder(folder, video, keys, seeds)
     for index in range(len(plan.windows) if windows is None else windows):
         if not folder.record_path(index + 1, keys[index]).exists():

@@ -121,7 +121,7 @@ def test_two_chains(runs: Run, finished: RunFolder) -> None:
 def test_chains_of_shots(runs: Run, output: Path) -> None:
     """Seven windows in three shots; the second one made again."""
     root, name = output / "longtalk", "1" * 16
-    settings = {"name": name, "seed": 100, "shots": (30, 25, 35)}
+    settings = {"name": name, "seed": 100, "frames": (30, 25, 35)}
     folder, plan, first = make_run(root, **settings, finish=True)
     assert [window.shot for window in plan.windows] == [0, 0, 1, 1, 2, 2, 2]
     _, out, _ = runs("inspect", name)

@@ -154,9 +154,9 @@ def test_windows_made_again_lie_beside_the_first_ones(tmp_path: Path) -> None:
 
 def test_the_windows_of_a_shot(tmp_path: Path) -> None:
     """Four windows in two shots: what one of them lacks is not missing in the other."""
-    folder, plan, keys = make_run(tmp_path, shots=(30, 30))
+    folder, plan, keys = make_run(tmp_path, frames=(30, 30))
     assert [window.shot for window in plan.windows] == [0, 0, 1, 1]
-    _, _, again = make_run(tmp_path, shots=(30, 30), rerender="1:77")
+    _, _, again = make_run(tmp_path, frames=(30, 30), rerender="1:77")
     assert [a == b for a, b in zip(keys, again, strict=True)] == [False, False, True, True]
     folder.record_path(1, keys[0]).unlink()
     assert folder.finished(keys, 1, 2).damage == "the record of window 1 is missing"
