@@ -61,9 +61,7 @@ RECORD = st.dictionaries(
     ),
     HOSTILE,
 )
-SLOWLY = settings(
-    max_examples=examples(120), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+SLOWLY = settings(max_examples=examples(50), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @SLOWLY

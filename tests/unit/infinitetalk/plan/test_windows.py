@@ -34,7 +34,7 @@ def requests(draw: st.DrawFn) -> tuple[int, int, int]:
 # ---------------------------------------------------------------- what holds in every mode
 
 
-@settings(max_examples=examples(3000), deadline=None)
+@settings(max_examples=examples(1000), deadline=None)
 @given(requests(), st.sampled_from(PlanMode))
 def test_windows_fit_together(request: tuple[int, int, int], mode: PlanMode) -> None:
     frames, full, motion = request
