@@ -27,29 +27,6 @@ MOST_TEST_LINES = 500
 SCHEMAS = "nodes"
 CALLED_BY_COMFYUI = "execute"
 
-#: What is still over a limit and is to go, as (file, what). Empty at the end.
-STILL: frozenset[tuple[str, str]] = frozenset(
-    (
-        ("benchmarks/__init__.py", "sys.path"),
-        ("benchmarks/comfyui.py", "sys.path"),
-        ("benchmarks/faults.py", "sys.path"),
-        ("benchmarks/findings.py", "sys.path"),
-        ("benchmarks/ltx.py", "sys.path"),
-        ("benchmarks/sync.py", "sys.path"),
-        ("scripts/comfy_node_dump.py", "sys.path"),
-        ("scripts/report_picture.py", "sys.path"),
-        ("scripts/tiny_models.py", "sys.path"),
-        ("tests/comfy/conftest.py", "sys.path"),
-        ("tests/comfy/test_talker_files.py", "sys.path"),
-        ("tests/support/without_torchaudio.py", "sys.path"),
-        ("tests/unit/test_attention.py", "file"),
-        ("tests/unit/test_environment.py", "sys.path"),
-        ("tests/unit/test_features.py", "file"),
-        ("tests/unit/test_plan_picture.py", "file"),
-        ("training/common.py", "sys.path"),
-    )
-)
-
 _CHANGES = ("insert", "append", "extend", "remove", "pop", "clear", "reverse", "sort")
 _LIST = ("sys", "path")
 _IN_TEXT = re.compile(r"\bsys\.path(\.(" + "|".join(_CHANGES) + r")\(|(\[[^\]]*\])?\s*\+?=[^=])")
@@ -168,13 +145,9 @@ def _is_part_of_the_path(node: ast.AST) -> bool:
 
 def main() -> int:
     found = over_in(CLONE)
-    new = [over for over in found if over.key not in STILL]
-    for over in new:
+    for over in found:
         print(over)
-    gone = sorted(STILL - {over.key for over in found})
-    for file, what in gone:
-        print(f"scripts/limits.py: {file} is within the limits now ({what}); take it out of STILL")
-    return 1 if new or gone else 0
+    return 1 if found else 0
 
 
 if __name__ == "__main__":

@@ -87,9 +87,6 @@ COMFYUI = frozenset(
     )
 )
 
-#: Arrows that are still to go, as (from, to): a file, or a folder for all that lies in it.
-STILL: tuple[tuple[str, str], ...] = ()
-
 
 class Arrow(NamedTuple):
     """``file`` imports ``target``: a file of the house, or a module of somebody else by its top-level name."""
@@ -106,14 +103,6 @@ class Fault(NamedTuple):
     line: int
     target: str
     why: str
-
-    @property
-    def is_still_there(self) -> bool:
-        """Whether one of :data:`STILL` names it."""
-        return any(self.matches(*each) for each in STILL)
-
-    def matches(self, file: str, target: str) -> bool:
-        return _lies_in(self.file, file) and _lies_in(self.target, target)
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line} imports {self.target}: {self.why}"
@@ -191,7 +180,7 @@ def may_import(file: str, target: str) -> bool:
 
 
 def faults(root: Path) -> list[Fault]:
-    """The arrows that the rule does not know, those of :data:`STILL` included."""
+    """The arrows that the rule does not know."""
     out = []
     for file, line, target in arrows(root):
         if room_of(file) not in ("", *BELOW):
