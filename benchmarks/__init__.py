@@ -1,8 +1,9 @@
-"""Benchmarks. The first three have a limit that their exit code reports; those after sync want a GPU.
+"""Benchmarks. The exit code of the first four reports what they found; those after sync want a GPU.
 
     python -m benchmarks.faults    is anything lost when the server is killed while it works?
     python -m benchmarks.memory    does memory stay flat over a long video?
     python -m benchmarks.loop      what does LongTalk itself cost per window?
+    python -m benchmarks.equal     do two checkouts make the same videos, and say the same about them?
     python -m benchmarks.findings  does the report of a sound find what is wrong, and nothing else?
     python -m benchmarks.sync      how well does the tiny model that talks follow a voice?
     python -m benchmarks.compare   how fast is it beside ComfyUI's own nodes and another pack, and how exact?
