@@ -183,6 +183,33 @@ def test_crossfade_makes_the_late_latents_anew(
     assert 1e-4 < change < 0.6  # half of what was there, and half of what was made of it at half the noise
 
 
+def test_crossfade_gives_later_latents_more_of_what_is_new(
+    ltx: SimpleNamespace, portrait: torch.Tensor, make_audio: MakeAudio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two latents are blended, a quarter and three quarters of the new; what core's guider sampled is the oracle."""
+    import comfy.samplers
+
+    from longtalk.infinitetalk.host.ltx.renderer import LtxOptions
+
+    sample, sampled = comfy.samplers.CFGGuider.sample, []
+
+    def noted(self: Any, *args: Any, **kwargs: Any) -> Any:
+        sampled.append(sample(self, *args, **kwargs))
+        return sampled[-1]
+
+    monkeypatch.setattr(comfy.samplers.CFGGuider, "sample", noted)
+    options = LtxOptions(image_strength=1.0, blend=True)
+    lengths = {"window_s": 81 / 25, "overlap_s": 41 / 25, "late": 2}
+    first, second, plan = two_windows(ltx, make_audio(4.5), portrait, options=options, **lengths)
+    overlap = plan.windows[1].pinned_latents
+    assert plan.windows[1].taken_over == 16
+    before, new = first.latents[:, :, -2:], sampled[1].unbind()[0][:, :, overlap - 2 : overlap]
+    for place, share in enumerate((0.25, 0.75)):
+        assert relative(new[:, :, place], before[:, :, place]) > 1e-3
+        expected = (1 - share) * before[:, :, place] + share * new[:, :, place]
+        torch.testing.assert_close(second.latents[:, :, overlap - 2 + place], expected)
+
+
 def test_strength_below_one_lets_the_picture_move(
     ltx: SimpleNamespace, portrait: torch.Tensor, audio: dict[str, Any]
 ) -> None:

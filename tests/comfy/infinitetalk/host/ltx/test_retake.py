@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from comfy_runs import ltx_settings
+from safetensors.torch import load_file
 
 
 @pytest.fixture
@@ -144,3 +145,18 @@ def test_what_cannot_be_retaken(settings: dict[str, Any], change: dict[str, Any]
 
     with pytest.raises(LongTalkError, match="retake"):
         run(settings, **change)
+
+
+def test_it_ends_on_what_the_window_after_it_goes_on_from(settings: dict[str, Any], output_folder: Path) -> None:
+    run(settings)
+    run(settings, retake=STRETCH)
+
+    def handed_on(window: int) -> list[torch.Tensor]:
+        """The latents that the next window continues from, as first made and as made again."""
+        files = sorted((output_folder / "longtalk").glob(f"*/window_{window:05d}_*.safetensors"))
+        return [load_file(str(path))["overlap"] for path in files]
+
+    inside, end = handed_on(3), handed_on(4)
+    assert len(inside) == len(end) == 2
+    assert not torch.equal(*inside)
+    assert torch.equal(*end)
