@@ -18,7 +18,7 @@ from comfy_tree import PACKAGES, Function, Parameter, chain, function_parameters
 from setup_common import CLONE
 
 MODULES = ("execution", "folder_paths", "latent_preview", "node_helpers", "nodes", "server")
-PRODUCT = ("__init__.py", "nodes", "infinitetalk", "audio", "metrics")
+PRODUCT = ("__init__.py", "base", "nodes", "infinitetalk", "audio", "metrics")
 TOOLS = ("scripts", "benchmarks", "training")
 MEMBERS = Path(__file__).with_name("comfy_members.json")
 

@@ -1,4 +1,4 @@
-"""The only place that imports ComfyUI. This room is common to all families and imports no wing.
+"""What works with ComfyUI's models. This room is common to all families and imports no wing.
 
 - run: what one video is made from; session: makes it, or goes on with it; report: what it did, in words
 - renderer, guiders: what renders windows and what guides them, as far as families agree

@@ -39,6 +39,7 @@ def identity_of(parts: Mapping[str, str]) -> str:
 def common_values(run: Run) -> dict[str, Any]:
     """What decides any family's run, by the names that a person reads who asks why a run did not go on.
 
+    Of the fields that do not enter a run's name by themselves, see :class:`~.run.Apart`, those that all families have.
     With a schedule the windows' own prompts count instead of the guider's positive, which no window sees.
     """
     guider, patcher, sound = run.guider, run.model, run.sound
@@ -56,13 +57,10 @@ def common_values(run: Run) -> dict[str, Any]:
         "LoRA": patcher.patches,
         "model options": [guider.model_options, patcher.model_options, patcher.object_patches, patcher.wrappers],
         "vae": vae_weights_of(run.vae),
-        "image": run.image,
         "sound": [sound.waveform, sound.sample_rate, *([sound.fade_samples] if sound.fade_samples else [])],
         "guidance": [type(guider), guidance],
         "seed": run.noise,
-        "sampler": run.sampler,
         "steps": run.sigmas,
-        "attention": run.attention,
     }
     for name, entries in guider.original_conds.items():
         values[name] = [{key: item for key, item in entry.items() if key not in _VOLATILE} for entry in entries]

@@ -1,19 +1,19 @@
 """What one video is made from, as far as all families agree.
 
 A node fills in a family's run, :meth:`Run.checked` says what cannot work and reads what is written in words, and a
-session makes the video. Every field counts for the run's name, see :mod:`.identity`, but for those that say why they
-cannot change the picture.
+session makes the video. Every field enters the run's name, see :mod:`.identity`, but for those that say why not: what
+is forgotten there makes a run anew instead of going on with another one.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Annotated, Any, ClassVar, NamedTuple, Protocol, TypeVar, get_args, get_type_hints
 
 import folder_paths
 import torch
@@ -74,6 +74,19 @@ class RunRenderer(Renderer, Protocol):
 Self = TypeVar("Self", bound="Run")
 
 
+class Apart(NamedTuple):
+    """Marks a field that does not enter the run's name by itself: it counts otherwise, or cannot change the picture."""
+
+    why: str
+
+
+def fields_alone(run: Run) -> dict[str, Any]:
+    """The fields that enter a run's name by themselves, by the names that a person reads."""
+    hints = get_type_hints(type(run), include_extras=True)
+    apart = {name for name, hint in hints.items() if any(isinstance(mark, Apart) for mark in get_args(hint))}
+    return {each.name.replace("_", " "): getattr(run, each.name) for each in fields(run) if each.name not in apart}
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Run(ABC):
     """One run of one family.
@@ -91,34 +104,34 @@ class Run(ABC):
             ComfyUI. A node's own attention on the model stays in any case.
         schedule: gives each window its own prompt in place of the guider's positive.
         timing: where the model hears silence, and how the video ends; ``plan`` is made for it.
-        rerender_from: read by :func:`~..run.seeds.parse_rerender`. Counts for the names of windows.
+        rerender_from: read by :func:`~..run.seeds.parse_rerender`.
         retake: read by :func:`~..run.retakes.parse_retakes`; only for a renderer that is a
-            :class:`~..run.loop.Retaker`. Counts for the names of windows.
+            :class:`~..run.loop.Retaker`.
         resume, keep: what becomes of windows on the disk; no picture depends on it.
         return_images: collect all frames in memory, too.
         notice: what was changed of the inputs, for the report.
     """
 
-    plan: Plan
-    guider: Any
-    vae: Any
+    plan: Annotated[Plan, Apart("counts as the windows")]
+    guider: Annotated[Any, Apart("counts as model, LoRA, model options, guidance and prompts")]
+    vae: Annotated[Any, Apart("counts by its weights")]
     image: Any
-    noise: Any
+    noise: Annotated[Any, Apart("counts as the seed")]
     sampler: Any
-    sigmas: Any
-    width: int
-    height: int
-    soundtrack: Track | None = None
-    video: VideoFormat = field(default_factory=VideoFormat)
+    sigmas: Annotated[Any, Apart("counts as the steps")]
+    width: Annotated[int, Apart("counts as the size")]
+    height: Annotated[int, Apart("counts as the size")]
+    soundtrack: Annotated[Track | None, Apart("counts as the sound")] = None
+    video: Annotated[VideoFormat, Apart("counts as the codec")] = field(default_factory=VideoFormat)
     attention: Precision | None = Precision.EXACT
-    schedule: EncodedSchedule | None = None
-    timing: Timing | None = None
-    rerender_from: str = ""
-    retake: str = ""
-    resume: Resume = Resume.AUTO
-    keep: Keep = Keep.ALL
-    return_images: bool = False
-    notice: str = ""
+    schedule: Annotated[EncodedSchedule | None, Apart("counts as the prompt schedule")] = None
+    timing: Annotated[Timing | None, Apart("counts as windows, speech and sound, which are made for it")] = None
+    rerender_from: Annotated[str, Apart("counts for the names of windows")] = ""
+    retake: Annotated[str, Apart("counts for the names of windows")] = ""
+    resume: Annotated[Resume, Apart("says what becomes of windows on the disk")] = Resume.AUTO
+    keep: Annotated[Keep, Apart("says what becomes of windows on the disk")] = Keep.ALL
+    return_images: Annotated[bool, Apart("collects the frames that are made anyway")] = False
+    notice: Annotated[str, Apart("is words for the report")] = ""
 
     grid: ClassVar[LatentGrid]
     """How the family packs frames into latents."""
@@ -174,7 +187,7 @@ class Run(ABC):
 
     @abstractmethod
     def own_values(self) -> dict[str, Any]:
-        """What decides the result beside what all families have, by the names that a person reads."""
+        """What decides the result of fields that are :class:`Apart`, by the names that a person reads."""
 
     @abstractmethod
     def settings(self) -> str:
@@ -299,7 +312,7 @@ class Run(ABC):
 
     def parts(self) -> dict[str, str]:
         """Digests of everything that decides the result, by name."""
-        return digests({**common_values(self), **self.own_values()})
+        return digests({**fields_alone(self), **common_values(self), **self.own_values()})
 
     def preflight(self, start: int, folder: Path, window_s: float | None) -> Estimate:
         """What the windows from ``start`` on will take.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 
@@ -23,7 +23,7 @@ from ..events import RunEvents
 from ..guiders import text_forwards
 from ..identity import vae_weights_of
 from ..noise import WindowNoise
-from ..run import Run
+from ..run import Apart, Run
 from .checks import check_audio_vae, check_keyframes, check_ltx_guider, check_ltx_text, check_ltx_vae
 from .renderer import LtxRenderer, fits_ltx
 from .sound import sound_rate_of
@@ -76,11 +76,11 @@ class LtxRun(Run):
         options: what may differ from the plain loop.
     """
 
-    audio_vae: Any
-    track: Track
-    guides: Sequence[Guide] = ()
-    reanchor_s: float = 0.0
-    reanchor_strength: float = 1.0
+    audio_vae: Annotated[Any, Apart("counts by its weights")]
+    track: Annotated[Track, Apart("counts as the speech")]
+    guides: Annotated[Sequence[Guide], Apart("counts together with the reference's own")] = ()
+    reanchor_s: Annotated[float, Apart("counts as the guides that come of it")] = 0.0
+    reanchor_strength: Annotated[float, Apart("counts as the guides that come of it")] = 1.0
     options: LtxOptions = field(default_factory=LtxOptions)
 
     grid: ClassVar[LatentGrid] = LTX_GRID
@@ -147,7 +147,6 @@ class LtxRun(Run):
             "audio vae": vae_weights_of(self.audio_vae),
             "speech": [track.waveform, track.sample_rate, *self.quiet, *resampled_by],
             "guides": self.all_guides,
-            "options": self.options,
         }
 
     def settings(self) -> str:

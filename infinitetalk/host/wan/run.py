@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 
@@ -19,7 +19,7 @@ from ..events import RunEvents
 from ..identity import patches_of, vision_of, weights_of
 from ..memory import twice
 from ..noise import WindowNoise
-from ..run import Run
+from ..run import Apart, Run
 from .advice import advice
 from .checks import check_guider, check_vae
 from .conditioning import check_clip_vision, check_text
@@ -44,10 +44,10 @@ class WanRun(Run):
         audio_scale: strength of the audio cross-attention; 0 leaves the patch out altogether.
     """
 
-    model_patch: Any
-    speech: Callable[[], Speech]
-    clip_vision: Any = None
-    audio_scale: float = 1.0
+    model_patch: Annotated[Any, Apart("counts by its weights")]
+    speech: Annotated[Callable[[], Speech], Apart("counts as what it gives")]
+    clip_vision: Annotated[Any, Apart("counts as what it holds")] = None
+    audio_scale: Annotated[float, Apart("counts as a number, however it was written")] = 1.0
 
     grid: ClassVar[LatentGrid] = WAN_GRID
     sizes: ClassVar[str] = "832x480, 480x832, 1280x720 or 720x1280"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Annotated, Any
 
 import gguf_files
 import pytest
@@ -207,3 +208,28 @@ def test_packed_patches(
     patch.model.blocks[0].audio_cross_attn.proj.kind = "IQ4_NL"
     after = parts_of(SimpleNamespace(**{**vars(parts), "patch": patch}), portrait, audio)
     assert identity_of(before) != identity_of(after)
+
+
+def test_a_field_that_nobody_thought_of_makes_another_run(
+    parts: SimpleNamespace, portrait: torch.Tensor, audio: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run with one more field: it enters the name by itself, unless it says why it does not."""
+    from longtalk.infinitetalk.host.run import Apart
+    from longtalk.infinitetalk.host.wan import run as wan
+
+    @dataclass(frozen=True, kw_only=True, eq=False)
+    class More(wan.WanRun):
+        warmth: float = 0.0
+        told: str = ""
+
+    More.__annotations__["told"] = Annotated[str, Apart("is words for the report")]
+    monkeypatch.setattr(wan, "WanRun", More)
+    plain, warm, told = (parts_of(parts, portrait, audio, **each) for each in ({}, {"warmth": 0.5}, {"told": "so"}))
+    assert {part for part in plain if plain[part] != warm[part]} == {"warmth"}
+    assert told == plain
+
+
+def test_what_counts_by_itself(comfy: ModuleType, parts: SimpleNamespace, portrait: torch.Tensor, audio: Any) -> None:
+    from longtalk.infinitetalk.host.run import fields_alone
+
+    assert set(fields_alone(make_run(parts, make_speech(parts, audio), portrait))) == {"image", "sampler", "attention"}
