@@ -12,16 +12,22 @@ from typing import Any
 
 import torch
 
+from .equal_ltx import (
+    ltx_adain,
+    ltx_crossfade,
+    ltx_guider_and_sigmas,
+    ltx_keyframes,
+    ltx_picture_and_soundtrack,
+    ltx_plain,
+    ltx_reanchor,
+    ltx_resume,
+    ltx_retake,
+    ltx_schedule,
+    ltx_timing,
+    ltx_without_overlap,
+)
+from .equal_parts import ADVANCED, FOUR_S, LTX, PROMPTS, WAN, music, planned, stopped_and_resumed, timing_of
 from .equal_studio import Studio, Texts, picture, speech_like
-
-WAN, ADVANCED, LTX = "LongTalkSampler", "LongTalkSamplerAdvanced", "LongTalkLTXSampler"
-#: Four windows of WAN, 13 + 3 * 8 frames.
-FOUR_S = 37 / 25
-#: Four windows of LTX, 33 + 3 * 16 frames.
-LTX_FOUR_S = 81 / 25
-
-
-# ------------------------------------------------------------ WAN
 
 
 def wan_one_speaker(studio: Studio) -> None:
@@ -48,22 +54,19 @@ def _speakers(studio: Studio, seconds: tuple[float, ...], mode: str, starts_s: t
 def wan_two_speakers_with_guidance(studio: Studio) -> None:
     speakers = _speakers(studio, (FOUR_S, 1.2), "para")
     studio.sampled("run", WAN, **studio.wan_inputs(speakers=speakers, cfg=3.0, audio_cfg=2.5))
-    _planned(studio, "para", speakers=speakers)
+    planned(studio, "para", speakers=speakers)
 
 
 def wan_three_speakers_one_after_the_other(studio: Studio) -> None:
     speakers = _speakers(studio, (0.6, 0.5, 0.7), "add", (0.2, 0.0, 0.3))
     studio.sampled("run", WAN, **studio.wan_inputs(speakers=speakers))
-    _planned(studio, "add", speakers=speakers)
+    planned(studio, "add", speakers=speakers)
 
 
 def wan_guidance(studio: Studio) -> None:
     for cfg, audio_cfg in ((3.0, 2.5), (1.0, 2.0), (4.0, 1.0)):
         inputs = studio.wan_inputs(audio=speech_like(0.8), cfg=cfg, audio_cfg=audio_cfg, audio_scale=1.3)
         studio.sampled(f"cfg {cfg}, audio_cfg {audio_cfg}", WAN, **inputs)
-
-
-PROMPTS = "0:00-0:00.7: a woman, calm\n0:00.7: a woman, laughing"
 
 
 def wan_schedule(studio: Studio) -> None:
@@ -76,34 +79,21 @@ def wan_schedule(studio: Studio) -> None:
         studio.sampled(label, WAN, **studio.wan_inputs(audio=speech_like(FOUR_S), schedule=schedule))
 
 
-def _timing(studio: Studio, label: str, audio: Any, **changes: Any) -> Any:
-    settings = {"silence_gate": True, "pause_seconds": 0.6, "ending": "as heard", "shots": 0.0, **changes}
-    timing, report = studio.node("LongTalkSilence", audio=audio, **settings)
-    studio.record.text(label, report)
-    return timing
-
-
-def _music(audio: Any) -> dict[str, Any]:
-    """A soundtrack of the same length that is nowhere silent, so that a fade at its end is heard."""
-    seconds = audio["waveform"].shape[-1] / audio["sample_rate"]
-    return {"waveform": speech_like(seconds, 44100, 2, seed=6)["waveform"] * 0.5 + 0.3, "sample_rate": 44100}
-
-
 def wan_timing(studio: Studio) -> None:
     audio = studio.talk(0.8, (0.0, 1.0), 1.5)
     for ending in ("rest", "hold", "cut"):
-        timing = _timing(studio, ending, audio, ending=ending)
+        timing = timing_of(studio, ending, audio, ending=ending)
         studio.sampled(
-            ending, WAN, **studio.wan_inputs(audio=audio, timing=timing, soundtrack=_music(audio), window_frames=25)
+            ending, WAN, **studio.wan_inputs(audio=audio, timing=timing, soundtrack=music(audio), window_frames=25)
         )
-        _planned(studio, ending, audio=audio, timing=timing)
+        planned(studio, ending, audio=audio, timing=timing)
 
 
 def wan_shots(studio: Studio) -> None:
     audio = studio.talk((0.0, 2.0), 0.9, (2.0, 3.5), 0.8)
-    timing = _timing(studio, "shots", audio, ending="cut", shots=2.0)
+    timing = timing_of(studio, "shots", audio, ending="cut", shots=2.0)
     studio.sampled("shots", WAN, **studio.wan_inputs(audio=audio, timing=timing, window_frames=21))
-    _planned(studio, "shots", audio=audio, timing=timing)
+    planned(studio, "shots", audio=audio, timing=timing)
 
 
 def wan_rerender(studio: Studio) -> None:
@@ -143,7 +133,7 @@ def wan_core_features_without_clip_vision(studio: Studio) -> None:
             audio=speech_like(1.3), clip_vision_output=None, features="core", plan_mode=mode, attention="as ComfyUI"
         )
         studio.sampled(mode, WAN, **inputs)
-        _planned(studio, mode, audio=inputs["audio"], plan_mode=mode)
+        planned(studio, mode, audio=inputs["audio"], plan_mode=mode)
 
 
 def wan_gguf_patch(studio: Studio) -> None:
@@ -193,29 +183,9 @@ def wan_advanced(studio: Studio) -> None:
         )
 
 
-def _stopped_and_resumed(studio: Studio, node_id: str, model: Any, inputs: dict[str, Any], forward: int) -> None:
-    """Stop a run as a user does, at this forward, then queue it again."""
-    import comfy.model_management as manager
-
-    def stop(count: int) -> None:
-        if count == forward:
-            manager.interrupt_current_processing()
-
-    with studio.forwards(model, stop):
-        try:
-            studio.sampled("stopped", node_id, **inputs)
-        except manager.InterruptProcessingException:
-            studio.record.text("stopped", "interrupted")
-        finally:
-            manager.interrupt_current_processing(False)
-    studio.partial("stopped")
-    with studio.forwards(model):
-        studio.sampled("resumed", node_id, **inputs)
-
-
 def wan_resume(studio: Studio) -> None:
     inputs = studio.wan_inputs(audio=speech_like(FOUR_S), codec="h264")
-    _stopped_and_resumed(studio, WAN, studio.wan.model, inputs, 2 * 2 + 1)
+    stopped_and_resumed(studio, WAN, studio.wan.model, inputs, 2 * 2 + 1)
 
 
 def wan_out_of_memory(studio: Studio) -> None:
@@ -241,95 +211,6 @@ def broken_window(studio: Studio) -> None:
     with studio.disturbed(studio.wan.model.model.diffusion_model, "forward", broken):
         studio.refused("no numbers", WAN, **studio.wan_inputs(audio=speech_like(0.8)))
     studio.partial("no numbers")
-
-
-# ------------------------------------------------------------ LTX
-
-
-def ltx_plain(studio: Studio) -> None:
-    studio.sampled("run", LTX, **studio.ltx_inputs(audio=speech_like(LTX_FOUR_S, rate_hz=32000, channels=2)))
-
-
-def ltx_crossfade(studio: Studio) -> None:
-    studio.sampled("run", LTX, **studio.ltx_inputs(audio=speech_like(LTX_FOUR_S), overlap_mode="crossfade", cfg=2.5))
-
-
-def ltx_adain(studio: Studio) -> None:
-    for mode in ("trim", "crossfade"):
-        inputs = studio.ltx_inputs(audio=speech_like(2.5), overlap_mode=mode, adain=0.4, image_strength=0.7)
-        studio.sampled(mode, LTX, **inputs)
-
-
-def ltx_keyframes(studio: Studio) -> None:
-    inputs = studio.ltx_inputs(
-        audio=speech_like(LTX_FOUR_S),
-        keyframe_images=torch.cat([picture(21), picture(22), picture(23)]),
-        keyframes="0:00.5: 1\n1.6: 0, 0.6\n0:02.9: 2",
-        keyframe_strength=0.8,
-    )
-    studio.sampled("run", LTX, **inputs)
-
-
-def ltx_reanchor(studio: Studio) -> None:
-    inputs = studio.ltx_inputs(audio=speech_like(LTX_FOUR_S), reanchor_seconds=1.0, keyframe_strength=0.5)
-    studio.sampled("run", LTX, **inputs)
-
-
-def ltx_without_overlap(studio: Studio) -> None:
-    studio.sampled("run", LTX, **studio.ltx_inputs(audio=speech_like(2.5), overlap_seconds=0.0, fps=24))
-
-
-def ltx_retake(studio: Studio) -> None:
-    inputs = studio.ltx_inputs(audio=speech_like(113 / 25), overlap_seconds=9 / 25)
-    studio.sampled("first", LTX, **inputs)
-    for label, changes in (
-        ("retake", {"retake": "2.4-3.2: 77"}),
-        ("two retakes", {"retake": "0.2-0.5: 7, 4.3-4.5: 9"}),
-        ("undone", {}),
-        ("from 3", {"rerender_from": "3:1000"}),
-    ):
-        with studio.forwards(studio.ltx.model):
-            studio.sampled(label, LTX, **{**inputs, **changes})
-
-
-def ltx_schedule(studio: Studio) -> None:
-    texts = Texts(studio.ltx.positive)
-    for label, snap, blend_s in (("snapped", True, 0.0), ("blended", False, 1.5)):
-        schedule = studio.node("LongTalkPromptSchedule", clip=texts, schedule=PROMPTS, snap=snap, blend_s=blend_s)[0]
-        studio.sampled(label, LTX, **studio.ltx_inputs(audio=speech_like(2.5), schedule=schedule))
-
-
-def ltx_picture_and_soundtrack(studio: Studio) -> None:
-    for label, changes in (
-        ("strength 0.7", {"image_strength": 0.7, "img_compression": 0}),
-        ("upright picture", {"image": picture(3, 60, 200), "codec": "h264"}),
-    ):
-        sound = speech_like(1.4, rate_hz=44100, channels=2, seed=5)
-        studio.sampled(label, LTX, **studio.ltx_inputs(audio=speech_like(1.5), soundtrack=sound, **changes))
-
-
-def ltx_timing(studio: Studio) -> None:
-    audio = studio.talk((0.0, 2.0), 0.9, (2.0, 3.0), 1.0)
-    for label, ending, shots in (("cut and shots", "cut", 2.0), ("hold", "hold", 0.0), ("rest", "rest", 0.0)):
-        timing = _timing(studio, label, audio, ending=ending, shots=shots)
-        studio.sampled(label, LTX, **studio.ltx_inputs(audio=audio, timing=timing, soundtrack=_music(audio)))
-
-
-def ltx_guider_and_sigmas(studio: Studio) -> None:
-    import comfy.samplers
-
-    guider = comfy.samplers.CFGGuider(studio.ltx.model)
-    guider.set_conds(studio.ltx.positive, studio.ltx.negative)
-    guider.set_cfg(2.0)
-    inputs = studio.ltx_inputs(audio=speech_like(2.0), model=None, positive=None, negative=None)
-    sigmas = torch.tensor([1.0, 0.9, 0.4, 0.0])
-    sampler = comfy.samplers.sampler_object("euler_ancestral")
-    studio.sampled("run", LTX, **inputs, guider=guider, sigmas=sigmas, sampler=sampler)
-
-
-def ltx_resume(studio: Studio) -> None:
-    inputs = studio.ltx_inputs(audio=speech_like(LTX_FOUR_S), overlap_mode="crossfade", adain=0.3)
-    _stopped_and_resumed(studio, LTX, studio.ltx.model, inputs, 2 * 2 + 1)
 
 
 def loops_by_hand(studio: Studio) -> None:
@@ -373,20 +254,10 @@ def loops_by_hand(studio: Studio) -> None:
     studio.record.array("frames", "pinned mask", pinned["noise_mask"])
 
 
-# ------------------------------------------------------------ both
-
-
-def _planned(studio: Studio, label: str, **inputs: Any) -> None:
-    settings = {"window_frames": 13, "motion_frames": 5, "plan_mode": "exact", **inputs}
-    shown, report, frames, windows = studio.node("LongTalkPlan", **settings)
-    studio.record.array("plan", label, shown)
-    studio.record.text(f"plan {label}", f"{report}\n{frames} frames, {windows} windows")
-
-
 def plans(studio: Studio) -> None:
     for mode in ("exact", "aligned_down", "aligned_up"):
-        _planned(studio, mode, audio=speech_like(9.3), window_frames=81, motion_frames=9, plan_mode=mode)
-    _planned(studio, "schedule", audio=speech_like(4.0), schedule_text=PROMPTS)
+        planned(studio, mode, audio=speech_like(9.3), window_frames=81, motion_frames=9, plan_mode=mode)
+    planned(studio, "schedule", audio=speech_like(4.0), schedule_text=PROMPTS)
 
 
 def sounds(studio: Studio) -> None:
