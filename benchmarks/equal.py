@@ -189,14 +189,16 @@ def run(checkout: Path, made: dict[str, str], common: dict[str, str], out: Path,
     out.mkdir()
     path = os.pathsep.join((common["comfyui"], str(CLONE)))
     environ = {**os.environ, "PYTHONPATH": path, "PYTHONNOUSERSITE": "1", "OMP_NUM_THREADS": "1"}
-    command = [made["python"], "-m", "benchmarks.equal_runs", "--checkout", str(checkout), "--out", str(out)]
+    # Not by `-m`, which hands over to the Python of this repository.
+    code = "import runpy; runpy.run_module('benchmarks.equal_runs', run_name='__main__', alter_sys=True)"
+    command = [made["python"], "-c", code, "--checkout", str(checkout), "--out", str(out)]
     command += ["--models", common["models"], "--speech", str(CLONE / "scripts" / "assets" / "speech.flac"), *names]
     with open(out / "log.txt", "w") as log:
         # Not in the clone: a folder on Python's path before ComfyUI would hide its `nodes`.
-        code = subprocess.run(command, cwd=out, env=environ, stderr=log).returncode
-    if code:
+        failed = subprocess.run(command, cwd=out, env=environ, stderr=log).returncode
+    if failed:
         end = "\n".join((out / "log.txt").read_text().splitlines()[-20:])
-        raise SystemExit(f"error: {checkout} stopped with code {code}. The end of {out / 'log.txt'}:\n{end}")
+        raise SystemExit(f"error: {checkout} stopped with code {failed}. The end of {out / 'log.txt'}:\n{end}")
 
 
 def main() -> int:
