@@ -16,6 +16,7 @@ import torch
 from comfy_runs import make_ltx_renderer, sampler_settings
 
 from longtalk.base.errors import LongTalkError
+from longtalk.base.grid import LTX_GRID
 from longtalk.infinitetalk.plan import estimate
 from longtalk.infinitetalk.plan.windows import plan_windows
 from longtalk.infinitetalk.run.video.formats import VideoFormat
@@ -164,10 +165,10 @@ def test_gpu_memory_of_packed_latents_is_what_comfyui_asks_for_as_its_minimum(
     (shape, least), *_ = asked
     numbers = made.latents.numel()
     assert shape == [1, 1, numbers + 128 * 33]  # the sound's: 8 channels of 16 bands, 25 a second
-    ours = forward_bytes(ltx.model, 33, 96, 64, estimate.LTX_GRID)
+    ours = forward_bytes(ltx.model, 33, 96, 64, LTX_GRID)
     assert ours == pytest.approx(least * numbers / shape[2])
     # The sound is left out, a fiftieth of the whole at 832x448.
-    pictures = math.prod(estimate.LTX_GRID.shape(497, 832, 448))
+    pictures = math.prod(LTX_GRID.shape(497, 832, 448))
     assert 0.01 < 128 * 497 / pictures < 0.03
 
 

@@ -189,7 +189,7 @@ def test_crossfade_gives_later_latents_more_of_what_is_new(
     """Two latents are blended, a quarter and three quarters of the new; what core's guider sampled is the oracle."""
     import comfy.samplers
 
-    from longtalk.infinitetalk.host.ltx.renderer import LtxOptions
+    from longtalk.infinitetalk.host.ltx.run import LtxOptions
 
     sample, sampled = comfy.samplers.CFGGuider.sample, []
 

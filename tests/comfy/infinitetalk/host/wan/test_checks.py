@@ -101,3 +101,26 @@ def test_other_wan_models_are_refused_by_name(
 def test_wan_2_1_image_to_video_passes(nodes: ModuleType, parts: SimpleNamespace, load: Callable[..., Any]) -> None:
     """The same loader with the file as it is, so that what is refused above is the weights' doing."""
     assert nodes.LongTalkGuider.execute(load(dict), parts.positive, parts.negative, 1.0, 1.0)[0] is not None
+
+
+def test_guiders(parts: SimpleNamespace) -> None:
+    import comfy.samplers
+
+    from longtalk.infinitetalk.host.wan import checks
+
+    def guider(**changes: Any) -> Any:
+        made = comfy.samplers.CFGGuider(parts.model)
+        made.set_conds(parts.positive, parts.negative)
+        vars(made).update(changes)
+        return made
+
+    checks.check_guider(guider())
+    for value, words in (
+        (None, "a GUIDER"),
+        (comfy.samplers.CFGGuider, "a GUIDER"),
+        (guider(original_conds={}), "a GUIDER with its prompts"),
+        (guider(model_patcher=None), "WAN 2.1"),
+        (guider(original_conds={"positive": [{}]}), "positive: .*umt5"),
+    ):
+        with pytest.raises(LongTalkError, match=words):
+            checks.check_guider(value)
