@@ -14,6 +14,7 @@ from comfy.patcher_extension import WrappersMP
 from ..plan.windows import Window
 from ..run.loop import Fallbacks
 from .attention import OVERRIDE, MeasuredAttention, has_override, set_attention
+from .checks import check_latents
 from .events import RunEvents
 from .memory import KeepMoreFree, free_everything, is_out_of_memory
 from .noise import WindowNoise
@@ -28,6 +29,23 @@ def _plain_attention(function: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
     """An attention override: PyTorch's own, whatever the model would use."""
     out: torch.Tensor = comfy.ldm.modules.attention.attention_pytorch(*args, **kwargs)
     return out
+
+
+def _checked(sampler: Any) -> Any:
+    """A copy of a SAMPLER that says in words when it gives back another shape than it was given.
+
+    ComfyUI takes what it gives apart into picture and sound, and fails there with an error about indices.
+    """
+    checked = copy.copy(sampler)
+
+    def sample(
+        model: Any, sigmas: Any, extra: Any, callback: Any, noise: Any, *more: Any, **named: Any
+    ) -> torch.Tensor:
+        made = sampler.sample(model, sigmas, extra, callback, noise, *more, **named)
+        return check_latents(made, noise.shape, "sampler", finite=False)
+
+    checked.sample = sample
+    return checked
 
 
 class GuidedRenderer:
@@ -45,7 +63,7 @@ class GuidedRenderer:
         self._size = run.size
         self._vae = vae
         self._noise = noise
-        self._sampler = run.sampler
+        self._sampler = _checked(run.sampler)
         self._sigmas = run.sigmas
         self._events = events
         self._fallbacks = Fallbacks()
