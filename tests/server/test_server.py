@@ -161,7 +161,8 @@ def test_the_canvas_workflows_fit_the_nodes(object_info: dict[str, Any], root: P
 
 
 def check_widgets(node: dict[str, Any], info: dict[str, Any]) -> None:
-    sockets = {entry["name"] for entry in node["inputs"]}
+    # A widget that a link feeds keeps its place among the values.
+    sockets = {entry["name"] for entry in node["inputs"] if "widget" not in entry}
     values = list(node["widgets_values"])
     for name in inputs_of(info):
         if name in sockets:
