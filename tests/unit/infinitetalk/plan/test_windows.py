@@ -395,7 +395,11 @@ def test_clock_is_exact(frames: int) -> None:
 def test_the_table_in_the_documentation() -> None:
     """Every row of docs/windows.md, computed again."""
     text = (Path(__file__).parents[4] / "docs" / "windows.md").read_text(encoding="utf-8")
-    rows = [row.strip("| ").split("|") for row in text.split("## Counts")[1].splitlines() if row.startswith("| ")][2:]
+    rows = [
+        row.strip("| ").split("|")
+        for row in text.split("## What the modes make of some lengths")[1].splitlines()
+        if row.startswith("| ")
+    ][2:]
     assert len(rows) == 9
     for needs, field, keeps, ours, sampled in rows:
         frames = int(needs.split()[0].replace(",", ""))
