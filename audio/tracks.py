@@ -12,7 +12,7 @@ import torch
 
 from ..base.errors import LongTalkError
 from ..base.rates import FPS
-from ..base.values import check_number, shown
+from ..base.values import check_member, check_number
 from .prepare.loudness import normalize_loudness
 from .reading.resample import resample, resampler
 from .reading.track import Track, mono, track_from_audio
@@ -162,15 +162,7 @@ def arrange(
     Raises:
         LongTalkError: no track, an unknown mode, a start out of range, or nothing but silence.
     """
-    try:
-        mode = TrackMode(mode)
-    except ValueError:
-        raise LongTalkError(
-            "audio mode",
-            expected=" or ".join(repr(known.value) for known in TrackMode),
-            actual=shown(mode),
-            action="Choose one of them",
-        ) from None
+    mode = check_member(mode, "audio mode", TrackMode)
     if not tracks:
         raise LongTalkError("audio", expected="at least one track", actual="none", action="Connect an audio")
     labels = _labels(tracks)

@@ -9,8 +9,12 @@ import math
 import operator
 import reprlib
 from collections.abc import Iterable
+from enum import Enum
+from typing import TypeVar
 
 from .errors import LongTalkError
+
+Member = TypeVar("Member", bound=Enum)
 
 _shorten = reprlib.Repr()
 _shorten.maxstring = _shorten.maxother = 60
@@ -85,6 +89,19 @@ def check_choice(value: object, name: str, options: Iterable[str]) -> str:
         listed = ", ".join(known[:8]) + (f" and {len(known) - 8} more" if len(known) > 8 else "")
         raise LongTalkError(name, expected=f"one of {listed}", actual=shown(value), action="Choose one of the list")
     return value
+
+
+def check_member(value: object, name: str, kind: type[Member]) -> Member:
+    """The member of an enumeration that a value is, or names by its own value.
+
+    Raises:
+        LongTalkError
+    """
+    try:
+        return kind(value)
+    except ValueError:
+        known = " or ".join(repr(each.value) for each in kind)
+        raise LongTalkError(name, expected=known, actual=shown(value), action="Choose one of them") from None
 
 
 def check_flag(value: object, name: str) -> bool:

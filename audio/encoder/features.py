@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from ...base.errors import LongTalkError
 from ...base.rates import FPS, SPEECH_HZ
-from ...base.values import shown
+from ...base.values import check_member
 from ...base.wav2vec2 import LAYERS, WIDTH
 from .front_end import conv_features, reach_of
 from .transformer import Attention, LayerOutputs, plain_attention, run_layer
@@ -48,11 +48,7 @@ def feature_mode(name: FeatureMode | str) -> FeatureMode:
     Raises:
         LongTalkError: there is no mode of this name.
     """
-    try:
-        return FeatureMode(name)
-    except ValueError:
-        known = " or ".join(repr(each.value) for each in FeatureMode)
-        raise LongTalkError("feature mode", expected=known, actual=shown(name), action="Choose one of them") from None
+    return check_member(name, "feature mode", FeatureMode)
 
 
 def check_encoder(model: object) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ...base.errors import LongTalkError
 from ...base.files import DamagedFileError, read_json, write_json
-from ...base.values import shown
+from ...base.values import check_member
 
 log = logging.getLogger(__name__)
 
@@ -39,11 +39,7 @@ def precision_of(name: Precision | str) -> Precision:
     Raises:
         LongTalkError: there is no precision of this name.
     """
-    try:
-        return Precision(name)
-    except ValueError:
-        known = " or ".join(repr(each.value) for each in Precision)
-        raise LongTalkError("attention", expected=known, actual=shown(name), action="Choose one of them") from None
+    return check_member(name, "attention", Precision)
 
 
 @dataclass(frozen=True)
