@@ -31,21 +31,15 @@ def _plain_attention(function: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
     return out
 
 
-def _checked(sampler: Any) -> Any:
-    """A copy of a SAMPLER that says in words when it gives back another shape than it was given.
+def _check_made(
+    execute: Any, model: Any, sigmas: Any, extra: Any, callback: Any, noise: Any, *more: Any, **named: Any
+) -> torch.Tensor:
+    """Around a SAMPLER's own ``sample``: says in words when it gives back another shape than it was given.
 
     ComfyUI takes what it gives apart into picture and sound, and fails there with an error about indices.
     """
-    checked = copy.copy(sampler)
-
-    def sample(
-        model: Any, sigmas: Any, extra: Any, callback: Any, noise: Any, *more: Any, **named: Any
-    ) -> torch.Tensor:
-        made = sampler.sample(model, sigmas, extra, callback, noise, *more, **named)
-        return check_latents(made, noise.shape, "sampler", finite=False)
-
-    checked.sample = sample
-    return checked
+    made = execute(model, sigmas, extra, callback, noise, *more, **named)
+    return check_latents(made, noise.shape, "sampler", finite=False)
 
 
 class GuidedRenderer:
@@ -63,7 +57,7 @@ class GuidedRenderer:
         self._size = run.size
         self._vae = vae
         self._noise = noise
-        self._sampler = _checked(run.sampler)
+        self._sampler = run.sampler
         self._sigmas = run.sigmas
         self._events = events
         self._fallbacks = Fallbacks()
@@ -76,6 +70,7 @@ class GuidedRenderer:
             set_attention(model, MeasuredAttention(run.attention))
         self._keep_free = KeepMoreFree()
         model.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, self._keep_free)
+        model.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, KEY, _check_made)
         self._model = model
         self._guider = copy.copy(guider)
         self._guider.model_patcher = model
