@@ -207,6 +207,25 @@ def test_what_cannot_work_is_refused_with_words(
     assert words in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "made", [lambda x: x[:, :, :-1], lambda x: x.long(), lambda _: None], ids=["less", "int", "none"]
+)
+def test_a_sampler_that_gives_back_something_else_is_named(
+    ltx: SimpleNamespace, portrait: torch.Tensor, make_audio: MakeAudio, made: Callable[[torch.Tensor], Any]
+) -> None:
+    """ComfyUI takes picture and sound apart right behind the sampler: it is checked before that."""
+    import comfy.samplers
+
+    from longtalk.base.errors import LongTalkError
+
+    class Other(comfy.samplers.Sampler):
+        def sample(self, *given: Any) -> Any:
+            return made(given[4])  # the noise
+
+    with pytest.raises(LongTalkError, match=r"sampler: expected float values of shape .* Connect another node"):
+        run(small(ltx, portrait, make_audio(2.0), sampler=Other()))
+
+
 def test_wan_and_ltx_are_not_mixed_up(
     ltx: SimpleNamespace, parts: SimpleNamespace, portrait: torch.Tensor, make_audio: MakeAudio
 ) -> None:
