@@ -4,7 +4,7 @@
 - renderer, guiders: what renders windows and what guides them, as far as families agree
 - identity: a run's name from all that decides its result
 - files: models from files, without a graph; images: all frames in memory, when they are asked for
-- checks: what can be refused before a model is loaded; preflight: whether memory, disk and time suffice
+- checks, conditioning: what can be refused before a model is loaded; preflight: whether memory, disk and time suffice
 - noise, prompts, blend: each window's noise and prompt
 - vae, memory, attention, compiled: ComfyUI's VAE, memory, attention and compiled models
 - events: progress bar, preview, cancel

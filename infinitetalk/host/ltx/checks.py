@@ -13,6 +13,7 @@ from ....base.errors import LongTalkError
 from ....base.grid import LTX_GRID
 from ....base.tensors import described, is_plain
 from ..checks import check_no_context, guider_parts
+from ..conditioning import Prompts
 
 
 def check_ltx_model(model: Any) -> None:
@@ -48,27 +49,21 @@ def text_widths(model: Any) -> frozenset[int]:
 
 
 def check_ltx_text(conditioning: Any, name: str, model: Any) -> None:
-    """Text conditioning: one text ``[1, L, C]`` per entry, as wide as the checked model takes.
+    """Prompts as wide as the checked model takes, without masks; see :meth:`Prompts.check`.
 
-    Args:
-        conditioning: CONDITIONING, or a guider's converted list of dictionaries.
+    A mask cannot hold for a part of the picture: ComfyUI samples picture and sound as one row of numbers.
 
     Raises:
         LongTalkError
     """
-    expected, action = "a prompt from LTX's text encoder", "Connect CLIP Text Encode with LTX's text encoder (Gemma)"
-    if not isinstance(conditioning, (list, tuple)) or not conditioning:
-        actual = "nothing" if isinstance(conditioning, (list, tuple)) else described(conditioning)
-        raise LongTalkError(name, expected=expected, actual=actual, action=action)
-    for entry in conditioning:
-        text = entry.get("cross_attn") if isinstance(entry, dict) else entry[0] if isinstance(entry, list) else entry
-        if not is_plain(text) or not text.is_floating_point() or text.ndim != 3 or text.shape[0] != 1:
-            raise LongTalkError(name, expected=expected, actual=described(text), action=action)
-        if text.shape[2] not in text_widths(model):
-            widths = " or ".join(str(width) for width in sorted(text_widths(model)))
-            raise LongTalkError(
-                name, expected=f"{expected}, {widths} wide", actual=f"a text {text.shape[2]} wide", action=action
-            )
+    widths = text_widths(model)
+    Prompts(
+        expected=f"a prompt from LTX's text encoder, {' or '.join(map(str, sorted(widths)))} wide",
+        widths=widths,
+        load="Connect CLIP Text Encode with LTX's text encoder (Gemma)",
+        reload="Load LTX's text encoder (Gemma) in another precision, or its file again",
+        refused=frozenset({"mask"}),
+    ).check(conditioning, name)
 
 
 def check_ltx_guider(guider: Any) -> None:

@@ -207,6 +207,54 @@ def test_what_cannot_work_is_refused_with_words(
     assert words in str(caught.value)
 
 
+def masked(conditioning: Any) -> Any:
+    import nodes
+
+    return nodes.ConditioningSetMask().append(conditioning, torch.ones(1, 8, 8), "default", 1.0)[0]
+
+
+def in_an_area(conditioning: Any) -> Any:
+    import nodes
+
+    return nodes.ConditioningSetArea().append(conditioning, 64, 64, 0, 0, 1.0)[0]
+
+
+def in_a_share_of_the_video(conditioning: Any) -> Any:
+    from comfy_extras.nodes_video_model import ConditioningSetAreaPercentageVideo
+
+    return ConditioningSetAreaPercentageVideo().append(conditioning, 1.0, 1.0, 0.5, 0.0, 0.0, 0.0, 1.0)[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (masked, "one with 'mask'"),
+        (in_an_area, "one with 'area'"),
+        (in_a_share_of_the_video, "one with 'area'"),
+        (lambda entries: [[entries[0][0] * torch.nan, {}]], "got NaN or infinity"),
+        (lambda entries: [[entries[0][0][:, :0], {}]], "one text"),
+        (lambda entries: [[entries[0][0], {"strength": "1"}]], "strength in positive"),
+    ],
+    ids=["mask", "area", "share", "nan", "no token", "strength"],
+)
+def test_a_prompt_that_cannot_work_is_refused_before_anything_runs(
+    ltx: SimpleNamespace,
+    portrait: torch.Tensor,
+    make_audio: MakeAudio,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[Any], Any],
+    words: str,
+) -> None:
+    import comfy.model_management
+
+    from longtalk.base.errors import LongTalkError
+
+    settings = small(ltx, portrait, make_audio(2.0))
+    monkeypatch.setattr(comfy.model_management, "load_models_gpu", lambda *_, **__: pytest.fail("a model is loaded"))
+    with pytest.raises(LongTalkError, match=words):
+        run({**settings, "positive": change(settings["positive"])})
+
+
 @pytest.mark.parametrize(
     "made", [lambda x: x[:, :, :-1], lambda x: x.long(), lambda _: None], ids=["less", "int", "none"]
 )
