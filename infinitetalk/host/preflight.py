@@ -244,7 +244,7 @@ def _check_disk(demand: Demand, start: int, folder: Path) -> int:
 def _less_disk(written: Callable[[int, str, int], int], video: VideoFormat, start: int, more: int, free: int) -> str:
     """What to change so that it fits, in words; settings only where they are enough."""
     ways = []
-    for codec in ("h264", "h265"):
+    for codec in (name for name, size in estimate.CODEC_SIZES.items() if size.takes_crf):
         # Other settings are another run, which begins at its first window.
         below = video.crf if codec == video.codec else video.crf - 1
         fitting = (crf for crf in range(below + 1, _WORST_CRF + 1) if written(0, codec, crf) <= free)

@@ -15,6 +15,34 @@ from ...base.wav2vec2 import LAYERS, WIDTH
 from ...base.words import count
 from .windows import Plan, Window
 
+
+@dataclass(frozen=True)
+class CodecSize:
+    """What a codec takes on the disk, with the sound encoder that goes with it.
+
+    Attributes:
+        bits_per_pixel: of a talking video, at crf 18 where crf decides.
+        frame_bytes: what a frame takes in which nothing moves, with its place in the index: 60 to 90 bytes in mp4.
+            ProRes and FFV1 have headers for each of a frame's slices on top.
+        sound_bytes_per_s: stereo at 48 kHz: AAC has 96 kbit/s per channel, PCM 24 bits, FLAC no more than the PCM it
+            was made from.
+        takes_crf: whether the encoder's quality is chosen by crf.
+    """
+
+    bits_per_pixel: float
+    frame_bytes: int
+    sound_bytes_per_s: int
+    takes_crf: bool
+
+
+CODEC_SIZES = {
+    "h264": CodecSize(0.25, 120, 24_000, takes_crf=True),
+    "h265": CodecSize(0.20, 120, 24_000, takes_crf=True),
+    "ffv1": CodecSize(12.0, 500, 288_000, takes_crf=False),
+    "prores": CodecSize(6.2, 2000, 288_000, takes_crf=False),
+}
+"""The size of each codec that a video may have, by the codec's name."""
+
 TOKEN_SIDE = 16
 """Pixels along one side of a token, which is 2x2 latents of 8x8 pixels."""
 
@@ -23,20 +51,14 @@ TOKEN_SIDE = 16
 #   h264 crf 18: 0.093 0.080 0.096 0.213   crf 6: 0.51 0.48 1.51 2.49   crf 30: 0.023 0.022 0.022 0.022
 #   h265 crf 18: 0.077 0.058 0.078 0.159   crf 6: 0.42 0.38 1.20 2.02   crf 30: 0.018 0.015 0.015 0.015
 #   ffv1: 4.4 6.0 8.4 10.2 (noise in every pixel: 26.7)     prores: 5.5 5.8 6.0 6.1 (its ceiling)
-# The figures below are about 2.7 times the first two.
-_BITS_PER_PIXEL = {"h264": 0.25, "h265": 0.20, "ffv1": 12.0, "prores": 6.2}
+# The figures in CODEC_SIZES are about 2.7 times the first two.
 _BASE_CRF = 18
 # Above 18 the rate halves every 6 (the quantiser's step doubles every 6, ITU-T H.264 clause 8.5). Below, grain begins
 # to be coded too, and the rate doubles about every 4.
 _CRF_PER_HALF = 6
 _CRF_PER_DOUBLE = 4
-# A frame in which nothing moves, with its place in the index: 60 to 90 bytes in mp4. ProRes and FFV1 have headers for
-# each of a frame's slices on top.
-_FRAME_BYTES = {"h264": 120, "h265": 120, "ffv1": 500, "prores": 2000}
 _FILE_BYTES = 4000
 _RECORD_BYTES = 2000
-# Stereo at 48 kHz: AAC has 96 kbit/s per channel, PCM 24 bits, FLAC no more than the PCM it was made from.
-_SOUND_BYTES_PER_S = {"h264": 24_000, "h265": 24_000, "ffv1": 288_000, "prores": 288_000}
 
 # Host memory, in float32 copies of a window's frames. The most are alive while the VAE encodes the reference and its
 # grey tail: the picture, its double and that minus one (comfy.sd.VAE.process_input is ``image * 2.0 - 1.0``). A decode
@@ -144,23 +166,23 @@ def longest(plan: Plan) -> Window:
 
 
 def bits_per_pixel(codec: str, crf: int) -> float:
-    """The bits per pixel of a talking video, estimated cautiously; ``crf`` counts for h264 and h265 only."""
-    bits = _BITS_PER_PIXEL[codec]
-    if codec not in ("h264", "h265"):
-        return bits
+    """The bits per pixel of a talking video, estimated cautiously; ``crf`` counts where the codec takes it."""
+    size = CODEC_SIZES[codec]
+    if not size.takes_crf:
+        return size.bits_per_pixel
     step = _CRF_PER_HALF if crf >= _BASE_CRF else _CRF_PER_DOUBLE
-    return bits * 2.0 ** ((_BASE_CRF - crf) / step)
+    return size.bits_per_pixel * 2.0 ** ((_BASE_CRF - crf) / step)
 
 
 def video_bytes(frames: int, width: int, height: int, codec: str, crf: int) -> int:
     """The size of a video file of so many frames, without sound."""
     picture_bytes = width * height * bits_per_pixel(codec, crf) / 8
-    return math.ceil(frames * (picture_bytes + _FRAME_BYTES[codec])) + _FILE_BYTES
+    return math.ceil(frames * (picture_bytes + CODEC_SIZES[codec].frame_bytes)) + _FILE_BYTES
 
 
 def sound_bytes(frames: int, codec: str, fps: int = FPS) -> int:
     """The size of the sound under so many frames, in the format that goes with the codec, at 48 kHz in stereo."""
-    return math.ceil(frames / fps * _SOUND_BYTES_PER_S[codec]) + _FILE_BYTES
+    return math.ceil(frames / fps * CODEC_SIZES[codec].sound_bytes_per_s) + _FILE_BYTES
 
 
 def carry_bytes(motion_frames: int, width: int, height: int, grid: LatentGrid = WAN_GRID) -> int:

@@ -17,6 +17,7 @@ from av.video.reformatter import VideoReformatter
 
 from ....base.errors import LongTalkError
 from ....base.values import shown
+from ...plan.estimate import CODEC_SIZES
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ class _Codec:
     reorder: int = 0  # frames by which decoding is ahead of showing
     even: tuple[bool, bool] = (False, False)  # must the width, the height be even
     rgb: bool = False
+    only_keyframes: bool = False
     tag: str | None = None
     options: dict[str, str] = field(default_factory=dict)
 
@@ -85,10 +87,11 @@ _CODECS: dict[str, _Codec] = {
         options={"preset": "medium", "x265-params": "log-level=error:open-gop=0:info=0"},
     ),
     "ffv1": _Codec(
-        # bgr0 is RGB as it is; any YUV would round. Every frame is a key frame (gop 1) and carries checksums.
+        # bgr0 is RGB as it is; any YUV would round. Every frame carries checksums.
         encoder="ffv1", name="ffv1",
         container="matroska", suffix=".mkv", pixel_format="bgr0", audio_encoder="flac",
-        threading="SLICE", rgb=True, options={"level": "3", "slicecrc": "1", "slices": "4"},
+        threading="SLICE", rgb=True, only_keyframes=True,
+        options={"level": "3", "slicecrc": "1", "slices": "4"},
     ),
     "prores": _Codec(
         encoder="prores_ks", name="prores",
@@ -246,7 +249,7 @@ class FrameEncoder:
         codec = _CODECS[video.codec]
         options = dict(codec.options)
         threads = min(_MAX_THREADS, os.cpu_count() or 1)
-        if video.codec in ("h264", "h265"):
+        if CODEC_SIZES[video.codec].takes_crf:
             options["crf"] = str(video.crf)
         if video.codec == "h264" and _has_avx512():
             # With AVX-512 the x264 in PyAV's wheels (16 to 18) reads memory it never set: the same frames give other
@@ -260,7 +263,7 @@ class FrameEncoder:
         stream.pix_fmt = codec.pixel_format
         context = stream.codec_context
         context.time_base = Fraction(1, fps)
-        context.gop_size = 1 if video.codec == "ffv1" else _KEYFRAME_EVERY_S * fps
+        context.gop_size = 1 if codec.only_keyframes else _KEYFRAME_EVERY_S * fps
         # PyAV's own default is SLICE, which makes x264 cut every frame into slices and compress worse.
         context.thread_type = codec.threading
         context.thread_count = threads
