@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..base.energy import Energy
-from ..base.errors import LongTalkError
+from ..base.errors import InstallError, SoundError
 from .prepare.filters import Filter, through
 from .reading.source import Source
 
@@ -77,7 +77,7 @@ def analyse_song(source: Source) -> Song:
     samples = np.concatenate([np.zeros(0, np.float32), *_bounded(_mono(source), source.name)])
     duration_s = len(samples) / RATE_HZ
     if duration_s < MIN_S or not samples.any():
-        raise LongTalkError(
+        raise SoundError(
             source.name,
             expected=f"a song of at least {MIN_S:g} s",
             actual=f"{duration_s:.2f} s" if duration_s < MIN_S else "silence",
@@ -100,7 +100,7 @@ def _librosa() -> Any:
     try:
         import librosa
     except ImportError as error:
-        raise LongTalkError(
+        raise InstallError(
             "songs",
             expected="the Python package librosa",
             actual=f"not usable ({error})",
@@ -121,7 +121,7 @@ def _bounded(blocks: Iterable[np.ndarray], name: str) -> Iterator[np.ndarray]:
     for block in blocks:
         heard += len(block)
         if heard > MAX_S * RATE_HZ:
-            raise LongTalkError(
+            raise SoundError(
                 name,
                 expected=f"a song of at most {MAX_S / 60:g} minutes",
                 actual="more",

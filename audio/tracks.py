@@ -10,7 +10,7 @@ from math import ceil, floor, log10
 
 import torch
 
-from ..base.errors import LongTalkError
+from ..base.errors import LinkError, SettingError, SoundError
 from ..base.rates import FPS
 from ..base.values import check_member, check_number
 from .prepare.loudness import normalize_loudness
@@ -77,7 +77,7 @@ def checked_starts(starts_s: Sequence[float] | None, labels: Sequence[str]) -> l
     if starts_s is None:
         return [Fraction(0)] * len(labels)
     if len(starts_s) != len(labels):
-        raise LongTalkError(
+        raise SettingError(
             "starts of the tracks",
             expected=f"one per track, {len(labels)}",
             actual=str(len(starts_s)),
@@ -164,7 +164,7 @@ def arrange(
     """
     mode = check_member(mode, "audio mode", TrackMode)
     if not tracks:
-        raise LongTalkError("audio", expected="at least one track", actual="none", action="Connect an audio")
+        raise LinkError("audio", expected="at least one track", actual="none", action="Connect an audio")
     labels = _labels(tracks)
     silences_s = checked_starts(starts_s, labels)
     peaks = [track.peak for track in tracks]
@@ -173,7 +173,7 @@ def arrange(
             f"{label} {track.duration_s:.2f} s with peak {peak:.2g}"
             for label, track, peak in zip(labels, tracks, peaks, strict=True)
         )
-        raise LongTalkError(
+        raise SoundError(
             "audio",
             expected=f"speech with a peak above {SILENCE_PEAK:g} (-80 dBFS)",
             actual=f"silence ({found})",

@@ -1,6 +1,6 @@
 """The ground floor: what every room stands on. It imports nothing of the house.
 
-- errors: the one error that a user can cause, with the expected, the actual and the next action
+- errors: the kinds of errors that a user can cause, with the expected, the actual, the next action and a code
 - values, tensors: what another node hands over is checked, and shown in messages
 - times, words: times as people write them; times and counts in words
 - rates, grid: frames per second and other rates; how the families' VAEs pack frames into latents

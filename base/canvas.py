@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from .errors import LongTalkError
+from .errors import InstallError
 from .strip import scaled
 
 Colour = tuple[int, int, int]
@@ -102,7 +102,7 @@ def _font(pixels: int) -> ImageFont.FreeTypeFont:
     """Pillow's own scalable font, so that no font file is needed and every machine draws the same."""
     font = ImageFont.load_default(size=pixels)
     if not isinstance(font, ImageFont.FreeTypeFont):
-        raise LongTalkError(
+        raise InstallError(
             "Pillow",
             expected="a build with FreeType",
             actual="one without",

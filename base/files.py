@@ -14,7 +14,7 @@ from typing import Any
 
 import av
 
-from .errors import LongTalkError
+from .errors import DiskError
 
 PART_SUFFIX = ".part"
 """What an unfinished file's name ends with."""
@@ -78,7 +78,7 @@ def disk_errors(path: Path) -> Iterator[None]:
             free = 0
             with contextlib.suppress(OSError):
                 free = shutil.disk_usage(path.parent).free
-            raise LongTalkError(
+            raise DiskError(
                 f"disk of {path.parent}",
                 expected=f"room for {path.name}",
                 actual=f"{error.strerror} ({free / 1e6:.1f} MB free)",
@@ -86,7 +86,7 @@ def disk_errors(path: Path) -> Iterator[None]:
                 "also needs less",
             ) from error
         if error.errno in _NO_ACCESS | _NO_PLACE:
-            raise LongTalkError(
+            raise DiskError(
                 f"file {path}",
                 expected="a file that may be written and replaced, in a folder that may be written to",
                 actual=f"{type(error).__name__}: {error.strerror}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from .errors import LongTalkError
+from .errors import TextError
 from .values import shown
 
 _TIME = re.compile(
@@ -24,7 +24,7 @@ def parse_time(text: str) -> Fraction:
     """
     found = _TIME.fullmatch(text.strip()) if isinstance(text, str) else None
     if found is None:
-        raise LongTalkError(
+        raise TextError(
             "time",
             expected="M:SS, H:MM:SS or seconds, like 1:05, 1:05.5, 1:02:03 or 65.5",
             actual=shown(text),

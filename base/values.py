@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from enum import Enum
 from typing import TypeVar
 
-from .errors import LongTalkError
+from .errors import SettingError
 
 Member = TypeVar("Member", bound=Enum)
 
@@ -47,7 +47,7 @@ def check_whole(value: object, name: str, lowest: int, highest: int) -> int:
     """
     found = as_whole(value)
     if found is None or not lowest <= found <= highest:
-        raise LongTalkError(
+        raise SettingError(
             name,
             expected=f"a whole number from {lowest} to {highest}",
             actual=shown(value),
@@ -69,7 +69,7 @@ def check_number(value: object, name: str, lowest: float, highest: float) -> flo
         except (TypeError, ValueError, OverflowError, RuntimeError):
             found = math.nan
     if not lowest <= found <= highest:
-        raise LongTalkError(
+        raise SettingError(
             name,
             expected=f"a number from {lowest:g} to {highest:g}",
             actual=shown(value),
@@ -87,7 +87,7 @@ def check_choice(value: object, name: str, options: Iterable[str]) -> str:
     known = list(options)
     if not isinstance(value, str) or value not in known:
         listed = ", ".join(known[:8]) + (f" and {len(known) - 8} more" if len(known) > 8 else "")
-        raise LongTalkError(name, expected=f"one of {listed}", actual=shown(value), action="Choose one of the list")
+        raise SettingError(name, expected=f"one of {listed}", actual=shown(value), action="Choose one of the list")
     return value
 
 
@@ -101,7 +101,7 @@ def check_member(value: object, name: str, kind: type[Member]) -> Member:
         return kind(value)
     except ValueError:
         known = " or ".join(repr(each.value) for each in kind)
-        raise LongTalkError(name, expected=known, actual=shown(value), action="Choose one of them") from None
+        raise SettingError(name, expected=known, actual=shown(value), action="Choose one of them") from None
 
 
 def check_flag(value: object, name: str) -> bool:
@@ -112,6 +112,6 @@ def check_flag(value: object, name: str) -> bool:
     """
     if isinstance(value, bool) or as_whole(value) in (0, 1):
         return bool(value)
-    raise LongTalkError(
+    raise SettingError(
         name, expected="true or false", actual=shown(value), action=f"Turn {name} on or off, or link a boolean"
     )

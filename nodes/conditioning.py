@@ -10,7 +10,7 @@ import comfy.clip_vision
 import folder_paths
 from comfy_api.latest import io, ui
 
-from ..base.errors import LongTalkError
+from ..base.errors import SettingError
 from ..base.values import shown
 from ..infinitetalk.host.wan.conditioning import check_clip_vision
 from ..infinitetalk.model import conditioning_file
@@ -36,7 +36,7 @@ def _new_file(prefix: Any) -> Path:
     wanted = Path(os.path.normpath(inside / prefix.lstrip("/\\"))) if named else inside
     parts = wanted.relative_to(inside).parts if inside in wanted.parents else ()
     if not parts or max(len(part.encode()) for part in parts) > NAME_BYTES:
-        raise LongTalkError(
+        raise SettingError(
             "filename_prefix",
             expected=f"the name of a file inside output/{FOLDER}, up to {NAME_BYTES} letters",
             actual=shown(prefix),
@@ -45,7 +45,7 @@ def _new_file(prefix: Any) -> Path:
     try:
         folder, name, counter, _, _ = folder_paths.get_save_image_path(str(wanted.relative_to(root)), root)
     except OSError as error:
-        raise LongTalkError(
+        raise SettingError(
             "filename_prefix",
             expected=f"folders that can be made inside output/{FOLDER}",
             actual=f"{shown(prefix)} ({error.strerror})",

@@ -14,7 +14,7 @@ from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..audio.encoder.features import FeatureMode
 from ..audio.tracks import Track, track_from_audio
-from ..base.errors import LongTalkError
+from ..base.errors import FileError, LinkError
 from ..base.rates import FPS
 from ..base.values import check_choice, shown
 from ..infinitetalk.attention.measured import Precision
@@ -305,7 +305,7 @@ def output_of(name: str, value: object, kind: type[T], node: str) -> T:
     """
     if isinstance(value, kind):
         return value
-    raise LongTalkError(name, expected=f"the output of {node}", actual=type(value).__name__, action=f"Connect {node}")
+    raise LinkError(name, expected=f"the output of {node}", actual=type(value).__name__, action=f"Connect {node}")
 
 
 def file_named(folder: str, name: Any) -> Path:
@@ -316,7 +316,7 @@ def file_named(folder: str, name: Any) -> Path:
     """
     found = folder_paths.get_full_path(folder, name) if isinstance(name, str) else None
     if found is None:
-        raise LongTalkError(
+        raise FileError(
             "name",
             expected=f"a file in models/{folder}, as the list shows them",
             actual=shown(name),
@@ -332,7 +332,7 @@ def speakers_from(audio: Any, speakers: Speakers | None) -> Speakers:
         LongTalkError: neither or both are connected.
     """
     if speakers is not None and audio is not None:
-        raise LongTalkError(
+        raise LinkError(
             "audio",
             expected="either 'audio' or 'speakers'",
             actual="both connected",

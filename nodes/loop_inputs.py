@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ..base.errors import LongTalkError
+from ..base.errors import PictureError
 from ..base.tensors import described, is_plain
 from ..infinitetalk.plan.ltx_loop import ITERATION_MAX, WINDOWS_MAX
 from ..infinitetalk.plan.ltx_windows import FPS_MAX, WINDOW_MAX_S
@@ -69,7 +69,7 @@ def image_batch(name: str, images: Any) -> torch.Tensor:
         LongTalkError
     """
     if not is_plain(images) or images.ndim != 4 or 0 in images.shape:
-        raise LongTalkError(
+        raise PictureError(
             name,
             expected="pictures [batch, height, width, channels]",
             actual=described(images),

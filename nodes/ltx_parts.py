@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from comfy_api.latest import Input, InputImpl, io
 
-from ..base.errors import LongTalkError
+from ..base.errors import LinkError
 from ..base.tensors import described
 from ..base.values import check_number, check_whole
 from ..infinitetalk.host.blend import blend_conditioning
@@ -171,7 +171,7 @@ class LongTalkConditioningAt(io.ComfyNode):
     @classmethod
     def execute(cls, conditionings: list[Any], iteration: list[int]) -> io.NodeOutput:
         if not conditionings or len(iteration) != 1:
-            raise LongTalkError(
+            raise LinkError(
                 "conditionings and iteration",
                 expected="at least one conditioning, and one number",
                 actual=f"{len(conditionings)} and {len(iteration)}",
@@ -212,7 +212,7 @@ class LongTalkFrameAt(io.ComfyNode):
     @classmethod
     def execute(cls, seconds: float, fps: float, images: Any = None, video: Any = None) -> io.NodeOutput:
         if (images is None) == (video is None):
-            raise LongTalkError(
+            raise LinkError(
                 "images",
                 expected="either 'images' or 'video'",
                 actual="neither" if images is None else "both connected",
@@ -221,7 +221,7 @@ class LongTalkFrameAt(io.ComfyNode):
         if video is None:
             return io.NodeOutput(_picked(images, seconds, fps))
         if not isinstance(video, Input.Video):
-            raise LongTalkError("video", expected="a VIDEO", actual=described(video), action="Connect Load Video")
+            raise LinkError("video", expected="a VIDEO", actual=described(video), action="Connect Load Video")
         if isinstance(video, InputImpl.VideoFromComponents):  # in memory as it is; any other way would encode it first
             parts = video.get_components()
             return io.NodeOutput(_picked(parts.images, seconds, float(parts.frame_rate)))

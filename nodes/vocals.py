@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from comfy_execution.graph_utils import GraphBuilder
 
 from ..audio.tracks import track_from_audio
-from ..base.errors import LongTalkError
+from ..base.errors import FileError, InstallError
 from ..base.values import check_choice
 from .inputs import CATEGORY
 
@@ -69,7 +69,7 @@ class LongTalkVocals(io.ComfyNode):
         known = import_module("nodes").NODE_CLASS_MAPPINGS  # ComfyUI's module; checkers take our folder for it
         missing = [name for name in (LOADER, SAMPLER) if name not in known]
         if missing:
-            raise LongTalkError(
+            raise InstallError(
                 "vocal separation",
                 expected=f"the node pack {PACK}",
                 actual=f"no node {' and no node '.join(missing)}",
@@ -77,7 +77,7 @@ class LongTalkVocals(io.ComfyNode):
                 "when the sound is speech without music",
             )
         if folder_paths.get_full_path(FOLDER, str(model_name)) is None:
-            raise LongTalkError(
+            raise FileError(
                 "model_name",
                 expected=f"a Mel-Band RoFormer in models/{FOLDER}",
                 actual=f"no file {model_name} there",

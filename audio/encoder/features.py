@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ...base.errors import LongTalkError
+from ...base.errors import LongTalkError, ModelError, ResultError, SoundError
 from ...base.rates import FPS, SPEECH_HZ
 from ...base.values import check_member
 from ...base.wav2vec2 import LAYERS, WIDTH
@@ -68,7 +68,7 @@ def check_encoder(model: object) -> None:
     else:
         count = f" with {len(layers)} layers" if isinstance(layers, nn.ModuleList) else ""
         actual = "nothing" if model is None else f"a {type(model).__name__}{count}"
-    raise LongTalkError("audio encoder", expected=_WANTED, actual=actual, action=_LOAD_IT)
+    raise ModelError("audio encoder", expected=_WANTED, actual=actual, action=_LOAD_IT)
 
 
 def _compute_dtype(model: nn.Module) -> torch.dtype:
@@ -94,7 +94,7 @@ def _embed_positions(encoder: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 def _too_short(samples: int, needed: int) -> LongTalkError:
-    return LongTalkError(
+    return SoundError(
         "speech",
         expected=f"at least {needed / RATE_HZ:.3f} s at {RATE_HZ} Hz",
         actual=f"{samples / RATE_HZ:.3f} s ({samples} samples)",
@@ -163,7 +163,7 @@ def speech_features(
         outputs.put(index, output[0] if mode is FeatureMode.OFFICIAL else _interpolate(output, frames)[0])
     features = outputs.finish()
     if not bool(torch.isfinite(torch.stack(features.aminmax())).all()):
-        raise LongTalkError(
+        raise ResultError(
             "speech features",
             expected="finite values",
             actual="NaN or infinite values from the audio encoder",

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ...base.errors import LongTalkError
+from ...base.errors import ModelError
 
 
 class Reach(NamedTuple):
@@ -127,7 +127,7 @@ def conv_features(
     if any(isinstance(norm, nn.GroupNorm) for norm in norms[1:]) or (
         over_time and norms[0].num_groups != norms[0].num_channels
     ):
-        raise LongTalkError(
+        raise ModelError(
             "audio encoder",
             expected="wav2vec2 with one normalisation over time, after its first convolution",
             actual="another arrangement of GroupNorm layers",

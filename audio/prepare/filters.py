@@ -15,7 +15,7 @@ import av
 import av.filter
 import numpy as np
 
-from ...base.errors import LongTalkError
+from ...base.errors import DiskError
 from ..reading.layouts import layout_name
 
 
@@ -205,7 +205,7 @@ def _report_folder() -> str:
     for folder in folders:
         if folder.isascii() and os.path.isdir(folder) and os.access(folder, os.W_OK):
             return folder
-    raise LongTalkError(
+    raise DiskError(
         "temporary folder",
         expected="a writable folder whose name has ASCII letters only",
         actual=repr(folders[0]),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ...base.errors import LongTalkError
+from ...base.errors import LongTalkError, SettingError
 from ...base.values import check_choice, check_number, shown
 from .filters import Filter
 
@@ -88,7 +88,7 @@ class Setting:
         try:
             return check_number(float(text) if text else value, self.name, self.lowest, self.highest)
         except (ValueError, LongTalkError):
-            raise LongTalkError(
+            raise SettingError(
                 self.name,
                 expected=f"{AS_PRESET!r}, {OFF!r} or a number from {self.lowest:g} to {self.highest:g} ({self.unit})",
                 actual=shown(value),
@@ -140,7 +140,7 @@ def stages_from(preset: object, settings: Mapping[str, object], start_s: object 
     start = check_number(start_s, "start", 0.0, MAX_TRIM_S)
     end = check_number(end_s, "end", 0.0, MAX_TRIM_S) or None
     if end is not None and end <= start:
-        raise LongTalkError(
+        raise SettingError(
             "end",
             expected=f"a time after the start ({start:g} s), or 0 for the end of the sound",
             actual=f"{end:g} s",

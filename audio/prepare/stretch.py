@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...base.errors import LongTalkError
+from ...base.errors import SettingError
 from ..reading.source import Source
 from ..reading.track import check_length
 
@@ -72,7 +72,7 @@ class Stretch(_Over):
             if end is not None and position >= end:
                 break
         if kept == 0:
-            raise LongTalkError(
+            raise SettingError(
                 "start",
                 expected=f"a time before the end of {self.name} ({position / self.rate_hz:.2f} s)",
                 actual=f"{self.start_s:g} s",

@@ -12,7 +12,7 @@ import av
 import numpy as np
 import torch
 
-from ...base.errors import LongTalkError
+from ...base.errors import FileError
 from .track import Track, check_length, checked_peak, checked_rate
 
 logger = logging.getLogger(__name__)
@@ -194,7 +194,7 @@ class FileSource:
     def _opened(self) -> Any:
         """Open a file; tags in another encoding than UTF-8 are no reason to refuse its sound."""
         if not self._path.is_file():
-            raise LongTalkError(
+            raise FileError(
                 f"file {self._path}",
                 expected="a sound or video file",
                 actual="a folder" if self._path.is_dir() else "none of this name",
@@ -210,7 +210,7 @@ class FileSource:
         stream = container.streams.best("audio")
         if stream is None:
             kinds = sorted({other.type for other in container.streams})
-            raise LongTalkError(
+            raise FileError(
                 f"file {self._path}",
                 expected="a file with sound",
                 actual=f"one without: it holds {' and '.join(kinds) or 'nothing'} only",
@@ -231,7 +231,7 @@ class FileSource:
         )
 
     def _refuse(self, expected: str, actual: str, action: str = _CONVERT) -> NoReturn:
-        raise LongTalkError(f"file {self._path}", expected=expected, actual=actual, action=action)
+        raise FileError(f"file {self._path}", expected=expected, actual=actual, action=action)
 
 
 def _duration_s(container: Any, stream: Any) -> float | None:

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 
-from ...base.errors import LongTalkError
+from ...base.errors import LinkError, SoundError
 from ...base.rates import FPS, SPEECH_HZ
 from ...base.tensors import described, is_plain
 from ...base.values import as_whole, shown
@@ -63,7 +63,7 @@ class Track:
 
 
 def _refuse_type(name: str, audio: object) -> NoReturn:
-    raise LongTalkError(
+    raise LinkError(
         name,
         expected="an AUDIO with a waveform and a sample rate",
         actual="nothing (a video without sound gives no audio)"
@@ -84,7 +84,7 @@ def _entries(audio: object, name: str) -> tuple[Any, Any]:
     except (KeyError, TypeError, IndexError):
         _refuse_type(name, audio)
     except Exception as error:
-        raise LongTalkError(
+        raise SoundError(
             name,
             expected="a sound that can be read",
             actual=f"{type(error).__name__}: {error}",
@@ -100,7 +100,7 @@ def checked_rate(rate: object, name: str) -> int:
     """
     rate_hz = as_whole(rate)
     if rate_hz is None or not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
-        raise LongTalkError(
+        raise SoundError(
             f"sample rate of {name}",
             expected=f"a whole number of Hz from {MIN_RATE_HZ} to {MAX_RATE_HZ}",
             actual=shown(rate),
@@ -118,7 +118,7 @@ def _as_tensor(waveform: object, name: str) -> torch.Tensor:
         with contextlib.suppress(TypeError):  # unsigned integers, in older torch
             tensor = torch.from_numpy(np.ascontiguousarray(waveform, dtype=dtype))
     if not is_plain(tensor):
-        raise LongTalkError(
+        raise SoundError(
             name,
             expected="a waveform tensor",
             actual=described(waveform),
@@ -137,7 +137,7 @@ def _as_float(waveform: torch.Tensor, name: str) -> torch.Tensor:
         return waveform.to(torch.float32)
     scale = _INTEGER_SCALE.get(waveform.dtype)
     if scale is None:
-        raise LongTalkError(
+        raise SoundError(
             name,
             expected="float samples, or integers of 8, 16 or 32 bits",
             actual=str(waveform.dtype).removeprefix("torch."),
@@ -150,7 +150,7 @@ def _as_float(waveform: torch.Tensor, name: str) -> torch.Tensor:
 
 
 def refuse_empty(name: str, more: str) -> NoReturn:
-    raise LongTalkError(
+    raise SoundError(
         name,
         expected="a sound",
         actual=f"an empty track ({more})",
@@ -162,7 +162,7 @@ def _one_clip(waveform: torch.Tensor, name: str) -> torch.Tensor:
     """``[B, C, N]``, ``[C, N]`` or ``[N]`` as ``[C, N]``. A batch of several is refused: nobody said which is meant."""
     shape = list(waveform.shape)
     if not 1 <= waveform.ndim <= 3:
-        raise LongTalkError(
+        raise SoundError(
             name,
             expected="a waveform [batch, channels, samples]",
             actual=f"the shape {shape}",
@@ -172,7 +172,7 @@ def _one_clip(waveform: torch.Tensor, name: str) -> torch.Tensor:
         refuse_empty(name, f"shape {shape}")
     if waveform.ndim == 3:
         if waveform.shape[0] > 1:
-            raise LongTalkError(
+            raise SoundError(
                 name,
                 expected="one clip",
                 actual=f"a batch of {waveform.shape[0]}",
@@ -216,14 +216,14 @@ def checked_peak(track: Track, start_s: float = 0.0) -> float:
     if not isfinite(peak):
         bad = ~torch.isfinite(track.waveform)
         first_s = start_s + int(bad.any(dim=0).nonzero()[0]) / track.sample_rate
-        raise LongTalkError(
+        raise SoundError(
             track.name,
             expected="finite samples",
             actual=f"{int(bad.sum())} NaN or infinite values, the first at {first_s:.3f} s",
             action="Check where it comes from; exporting the sound again as 16-bit WAV removes them",
         )
     if peak > MAX_PEAK:
-        raise LongTalkError(
+        raise SoundError(
             track.name,
             expected=f"samples in -1..1 (a peak up to {MAX_PEAK:g} is taken)",
             actual=f"a peak of {peak:.6g}",
@@ -244,7 +244,7 @@ def check_length(name: str, samples: int, rate_hz: int, more: str) -> None:
     if samples == 0:
         refuse_empty(name, more)
     if samples * FPS < rate_hz:
-        raise LongTalkError(
+        raise SoundError(
             name,
             expected=f"at least {1 / FPS:.2f} s of sound (one frame at {FPS} fps)",
             actual=f"{samples / rate_hz:.4f} s ({samples} samples {more})",

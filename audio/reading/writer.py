@@ -12,7 +12,7 @@ from typing import Any
 import av
 import numpy as np
 
-from ...base.errors import LongTalkError
+from ...base.errors import SettingError
 from .layouts import LAYOUTS, layout_name
 
 logger = logging.getLogger(__name__)
@@ -137,7 +137,7 @@ def check_target(path: Path, bits: int, channels: int) -> None:
     """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
-        raise LongTalkError(
+        raise SettingError(
             f"file {path}",
             expected=f"a name that ends in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}",
             actual=path.name,
@@ -145,14 +145,14 @@ def check_target(path: Path, bits: int, channels: int) -> None:
         )
     possible = {".wav": BITS, ".flac": (16, 24)}.get(suffix, BITS)
     if bits not in possible:
-        raise LongTalkError(
+        raise SettingError(
             "bits",
             expected=f"{' or '.join(map(str, possible))} for {suffix}",
             actual=str(bits),
             action="Name other bits, or a .wav",
         )
     if suffix != ".wav" and channels > _MOST_CHANNELS:
-        raise LongTalkError(
+        raise SettingError(
             f"file {path}",
             expected=f"at most {_MOST_CHANNELS} channels in {suffix}",
             actual=str(channels),

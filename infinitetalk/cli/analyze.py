@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...base.errors import LongTalkError
+from ...base.errors import LongTalkError, SettingError
 from .arguments import add_force, add_json, check_new_file, new_file
 from .terminal import Progress, complain, say, say_json
 
@@ -69,7 +69,7 @@ def _pictures(chosen: argparse.Namespace) -> list[Path | None]:
         return [None] * len(chosen.files)
     if not chosen.png.is_dir():
         if len(chosen.files) > 1:
-            raise LongTalkError(
+            raise SettingError(
                 f"picture {chosen.png}",
                 expected=f"a folder for the pictures of {len(chosen.files)} files",
                 actual="no folder",
@@ -79,7 +79,7 @@ def _pictures(chosen: argparse.Namespace) -> list[Path | None]:
         return [chosen.png]
     pictures = [chosen.png / f"{file.name}.png" for file in chosen.files]
     if len(set(pictures)) < len(pictures):
-        raise LongTalkError(
+        raise SettingError(
             "files",
             expected="files of different names, for pictures in one folder",
             actual="two of the same name",

@@ -10,7 +10,7 @@ from fractions import Fraction
 from math import ceil
 from pathlib import Path
 
-from ...base.errors import LongTalkError
+from ...base.errors import LongTalkError, SettingError
 from ...base.files import atomic, disk_errors
 from ...base.rates import FPS, WINDOW_FRAMES
 from ...base.times import parse_time
@@ -89,7 +89,7 @@ def check_new_file(path: Path, force: bool) -> None:
         LongTalkError: there is a folder, or a file that ``--force`` was not given for.
     """
     if path.is_dir() or (os.path.lexists(path) and not force):
-        raise LongTalkError(
+        raise SettingError(
             f"file {path}",
             expected="a new file",
             actual="a folder" if path.is_dir() else "one that is there already",

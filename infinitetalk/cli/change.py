@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...base.errors import LongTalkError
+from ...base.errors import RunError, SettingError
 from ...base.files import DamagedFileError, disk_errors
 from ...base.words import count
 from ..run.store.chains import check_file
@@ -63,7 +63,7 @@ def _join_windows(run: Overview, target: Path) -> tuple[WrittenVideo, int, list[
     """Join the good windows at the beginning; what was written, how many windows that is, and what was left out."""
     about, folder = run.about, run.folder
     if about is None:
-        raise LongTalkError(
+        raise RunError(
             f"run {folder.name}",
             expected="a finished video, or a manifest that tells how to join its windows",
             actual=run.problem.value if run.problem else run.state,
@@ -80,7 +80,7 @@ def _join_windows(run: Overview, target: Path) -> tuple[WrittenVideo, int, list[
             break
         segments.append(path)
     if not segments:
-        raise LongTalkError(
+        raise RunError(
             f"run {folder.name}",
             expected="a finished video, or at least one finished window",
             actual=notes[0] if notes else "none",
@@ -97,14 +97,14 @@ def _join_windows(run: Overview, target: Path) -> tuple[WrittenVideo, int, list[
 def _check_target(run: Overview, target: Path, force: bool) -> None:
     codec = run.about.codec if run.about else "this run"
     if target.suffix.lower() != run.folder.suffix:
-        raise LongTalkError(
+        raise SettingError(
             f"file {target}",
             expected=f"a name that ends in {run.folder.suffix}, as {codec} needs",
             actual=target.name,
             action="Change the name's end; nothing is encoded again",
         )
     if run.folder.path.parent.resolve() in target.resolve().parents:
-        raise LongTalkError(
+        raise SettingError(
             f"file {target}",
             expected="a place outside the folder of all runs",
             actual=f"one inside {run.folder.path.parent}",
@@ -116,14 +116,14 @@ def _check_target(run: Overview, target: Path, force: bool) -> None:
 def check_deletable(run: Overview) -> None:
     """Raise LongTalkError for a run in use and for a folder that only has the name of a run."""
     if run.user:
-        raise LongTalkError(
+        raise RunError(
             f"run {run.folder.name}",
             expected="a run that nobody is working on",
             actual=run.user,
             action="Wait for it to end, or cancel it in ComfyUI",
         )
     if run.problem in (Problem.NOT_A_RUN, Problem.UNREADABLE):
-        raise LongTalkError(
+        raise RunError(
             f"folder {run.folder.path}",
             expected="a run that LongTalk made",
             actual=run.detail,

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ...base.errors import LongTalkError
+from ...base.errors import RunError, SettingError
 from ...base.files import DamagedFileError
 from ...base.rates import FPS, FRAME_SLACK
 from ...base.words import clock, count
@@ -69,7 +69,7 @@ def moment(run: Overview, second: float) -> Moment:
     """
     about = run.about
     if about is None:
-        raise LongTalkError(
+        raise RunError(
             f"run {run.folder.name}",
             expected="a manifest that tells where its windows are",
             actual=run.problem.value if run.problem else run.state,
@@ -77,7 +77,7 @@ def moment(run: Overview, second: float) -> Moment:
         )
     length_s = about.frames / about.fps
     if not 0 <= second < length_s:
-        raise LongTalkError(
+        raise SettingError(
             "second",
             expected=f"0 to below {length_s:g}, the length of the video",
             actual=f"{second:g}",

@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...base.errors import LongTalkError
+from ...base.errors import FileError, SettingError
 from .arguments import add_force, add_json, add_windows, check_new_file, new_file, windows
 from .terminal import Progress, say, say_json
 
@@ -51,7 +51,7 @@ def _plan(chosen: argparse.Namespace) -> int:
     from ..plan.schedule import schedule_report
 
     if len(chosen.speech) > MAX_SPEAKERS:
-        raise LongTalkError(
+        raise SettingError(
             "speech",
             expected=f"1 to {MAX_SPEAKERS} files, one per speaker",
             actual=str(len(chosen.speech)),
@@ -65,7 +65,7 @@ def _plan(chosen: argparse.Namespace) -> int:
     starts_s = timeline(checked_starts(chosen.starts, [speech.name for speech in read]), lengths_s, mode)
     duration_s = max(start_s + length_s for start_s, length_s in zip(starts_s, lengths_s, strict=True))
     if chosen.ltx and len(read) > 1:
-        raise LongTalkError(
+        raise SettingError(
             "speech",
             expected="one file with --ltx, which hears one sound",
             actual=str(len(read)),
@@ -129,7 +129,7 @@ def _prompts(path: Path | None, plan: Plan) -> Resolved | None:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise LongTalkError(
+        raise FileError(
             f"file {path}", expected="text in UTF-8", actual=str(error), action="Save it as UTF-8"
         ) from None
     return resolve_schedule(parse_schedule(text), *windows_of(plan))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ...base.errors import LongTalkError
+from ...base.errors import LongTalkError, SettingError
 from ...base.words import count
 from ..run.store.names import RUNS_FOLDER
 from ..run.store.overview import Overview, Problem, overview, overviews
@@ -27,7 +27,7 @@ def output_folder() -> Path:
     folder = pack.parent.parent / "output"
     if pack.parent.name != "custom_nodes" or not folder.is_dir():
         found = f"no folder {folder}" if pack.parent.name == "custom_nodes" else f"LongTalk in {pack.parent}"
-        raise LongTalkError(
+        raise SettingError(
             "output folder",
             expected="LongTalk in the custom_nodes folder of a ComfyUI that has an output folder",
             actual=found,
@@ -41,7 +41,7 @@ def _root(chosen: argparse.Namespace) -> Path:
         return output_folder() / RUNS_FOLDER
     folder: Path = chosen.output.absolute()
     if not folder.is_dir():
-        raise LongTalkError(
+        raise SettingError(
             "output folder",
             expected="a folder",
             actual=f"{folder}, which is none",

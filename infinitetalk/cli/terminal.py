@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import TextIO
 
-from ...base.errors import LongTalkError
+from ...base.errors import SettingError
 
 _LINE_LIMIT = 2000
 """The most characters of a line; a longer one is not for people, and comes from a file that somebody tampered with."""
@@ -107,7 +107,7 @@ def confirm(question: str) -> bool:
         LongTalkError: there is nobody to answer.
     """
     if sys.stdin is None or not sys.stdin.isatty():
-        raise LongTalkError(
+        raise SettingError(
             "confirmation",
             expected="a person at the terminal, or --yes",
             actual="an input that is no terminal",

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ...base.canvas import FAINT, PAPER, TITLE, Colour
-from ...base.errors import LongTalkError
+from ...base.errors import SettingError, SoundError
 from ...base.segment import Segment
 from ...base.strip import BASE_WIDTH, ticks
 from ...base.words import clock, count
@@ -283,25 +283,25 @@ def _default_labels(speakers: int) -> list[str]:
 def _check(tracks: Sequence[np.ndarray], rate_hz: Any, width: Any, names: Sequence[str]) -> None:
     for number, track in enumerate(tracks, 1):
         if track.ndim != 1 or track.dtype.kind not in "fiu":
-            raise LongTalkError(
+            raise SoundError(
                 f"waveform {number} of the plan picture",
                 expected="mono samples [N] of real numbers",
                 actual=f"shape {list(track.shape)} of {track.dtype}",
                 action="Mix its channels down to one first",
             )
     if not rate_hz >= 1:
-        raise LongTalkError(
+        raise SoundError(
             "audio sample rate", expected="1 Hz or more", actual=f"{rate_hz} Hz", action="Load the audio again"
         )
     if len(names) != len(tracks):
-        raise LongTalkError(
+        raise SettingError(
             "labels of the plan picture",
             expected=f"one per waveform, {len(tracks)}",
             actual=str(len(names)),
             action="Name every speaker, or none",
         )
     if not isinstance(width, int) or not MIN_WIDTH <= width <= MAX_WIDTH:
-        raise LongTalkError(
+        raise SettingError(
             "width of the plan picture",
             expected=f"{MIN_WIDTH} to {MAX_WIDTH} pixels",
             actual=repr(width),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 
 from ...base.canvas import INK, Canvas, Colour
-from ...base.errors import LongTalkError
+from ...base.errors import LinkError
 from ..plan.schedule import Resolved, Weights
 from ..plan.schedule_text import words_without_subject
 from ..plan.windows import Plan
@@ -35,7 +35,7 @@ def draw_prompts(canvas: PlanCanvas, plan: Plan, prompts: Resolved) -> None:
         LongTalkError: the prompts are those of another number of windows.
     """
     if len(prompts.windows) != len(plan.windows):
-        raise LongTalkError(
+        raise LinkError(
             "prompts of the plan picture",
             expected=f"those of {len(plan.windows)} windows",
             actual=str(len(prompts.windows)),

@@ -14,7 +14,7 @@ import comfy.model_prefetch
 import folder_paths
 import torch
 
-from ...base.errors import LongTalkError
+from ...base.errors import LinkError
 from ..attention.backends import Backend, installed, software
 from ..attention.chooser import Chooser
 from ..attention.measured import Case, Precision, Store, precision_of, table
@@ -203,7 +203,7 @@ def with_attention(model: Any, precision: Precision | str) -> Any:
     """
     attention = MeasuredAttention(precision)
     if not isinstance(model, comfy.model_patcher.ModelPatcher):
-        raise LongTalkError(
+        raise LinkError(
             "model",
             expected="a MODEL",
             actual="nothing" if model is None else type(model).__name__,

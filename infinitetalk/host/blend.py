@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ...base.errors import LongTalkError
+from ...base.errors import PromptError, SettingError
 from ...base.tensors import described, is_plain
 from ...base.values import check_number
 
@@ -44,7 +44,7 @@ def blend_conditioning(parts: Sequence[Part]) -> Any:
         if (value := check_number(weight, f"weight {number}", 0.0, _WEIGHT_MAX)) > 0
     ]
     if not used:
-        raise LongTalkError(
+        raise SettingError(
             "weights", expected="at least one above 0", actual="none", action="Give one of the prompts a weight"
         )
     if len(used) == 1:
@@ -52,7 +52,7 @@ def blend_conditioning(parts: Sequence[Part]) -> Any:
     entries = max(len(conditioning) for conditioning, _ in used)
     for number, (conditioning, _) in enumerate(used, 1):
         if len(conditioning) not in (1, entries):
-            raise LongTalkError(
+            raise PromptError(
                 f"conditioning {number}",
                 expected=f"1 or {entries} entries, as the others have",
                 actual=str(len(conditioning)),
@@ -82,7 +82,7 @@ def check_blend(parts: Sequence[Part], names: Sequence[str]) -> None:
     first, wanted = shapes[0]
     for name, found in shapes[1:]:
         if found != wanted:
-            raise LongTalkError(
+            raise PromptError(
                 name,
                 expected=f"a conditioning that mixes with {first}: {_words(wanted)}",
                 actual=_words(found),
@@ -102,7 +102,7 @@ def _words(shapes: Sequence[tuple[int, ...]]) -> str:
 
 def _checked(conditioning: Any, name: str) -> Conditioning:
     if not isinstance(conditioning, (list, tuple)) or not conditioning or not all(map(_is_entry, conditioning)):
-        raise LongTalkError(
+        raise PromptError(
             name,
             expected="a CONDITIONING with a text [batch, tokens, width] in each entry",
             actual=described(conditioning),
@@ -126,7 +126,7 @@ def _mixed(entries: Sequence[tuple[Sequence[Any], float]]) -> list[Any]:
     mixed = dict(extras[max(range(len(shares)), key=shares.__getitem__)])
     raw = {bool(extra.get("unprocessed_ltxav_embeds")) for extra in extras}
     if len(raw) > 1:
-        raise LongTalkError(
+        raise PromptError(
             "conditioning", expected="texts of one encoder", actual="one of them in another form", action=_ENCODE
         )
     pooled = [(extra.get("pooled_output"), share) for extra, share in zip(extras, shares, strict=True)]
@@ -149,7 +149,7 @@ def _mean(tensors: Sequence[Any], shares: Sequence[float], what: str) -> torch.T
     first = tensors[0]
     shapes = {tuple(tensor.shape[1:]) if is_plain(tensor) else None for tensor in tensors}
     if len(shapes) > 1 or None in shapes or len({tensor.shape[0] for tensor in tensors} | {1}) > 2:
-        raise LongTalkError(
+        raise PromptError(
             f"{what} of the conditionings",
             expected="the same shape in all",
             actual=", ".join(described(tensor) for tensor in tensors),
@@ -169,7 +169,7 @@ def _union(masks: Sequence[Any], texts: Sequence[torch.Tensor], tokens: int) -> 
     for mask, text in zip(masks, texts, strict=True):
         row = mask if mask is not None else torch.ones(text.shape[:2])
         if not is_plain(row) or row.ndim != 2 or row.shape[1] != text.shape[1]:
-            raise LongTalkError(
+            raise PromptError(
                 "attention_mask of the conditionings",
                 expected="one value per token [batch, tokens]",
                 actual=f"{described(row)} beside {described(text)}",

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ...base.errors import LongTalkError
+from ...base.errors import LinkError, ModelError, PictureError, ResultError, SettingError
 from ...base.tensors import described, is_finite, is_plain
 from ...base.values import as_whole, shown
 from ..run.seeds import SEED_LIMIT
@@ -32,7 +32,7 @@ def check_no_context(model: Any) -> None:
         LongTalkError
     """
     if model.model_options.get("context_handler") is not None:
-        raise LongTalkError(
+        raise ModelError(
             "model",
             expected="a model without context windows",
             actual="one with a context window node applied",
@@ -49,11 +49,11 @@ def check_image(image: Any, name: str = "image") -> torch.Tensor:
     good = is_plain(image) and image.is_floating_point() and image.ndim == 4 and 0 not in image.shape
     if not good or image.shape[-1] not in (3, 4):
         actual = str(tuple(image.shape)) if good else type(image).__name__ if image is None else described(image)
-        raise LongTalkError(
+        raise PictureError(
             name, expected="an image [1, H, W, 3]", actual=actual, action="Connect the output of Load Image"
         )
     if image.shape[0] > 1:
-        raise LongTalkError(
+        raise PictureError(
             name,
             expected="one reference image",
             actual=f"a batch of {image.shape[0]}",
@@ -61,12 +61,12 @@ def check_image(image: Any, name: str = "image") -> torch.Tensor:
         )
     image = image[..., :3].float()
     if not is_finite(image):
-        raise LongTalkError(
+        raise PictureError(
             name, expected="finite pixels", actual="NaN or infinite values", action="Check the node that made the image"
         )
     low, high = (float(value) for value in image.aminmax())
     if low < PIXELS[0] or high > PIXELS[1]:
-        raise LongTalkError(
+        raise PictureError(
             name,
             expected="pixels from 0 to 1",
             actual=f"values from {low:g} to {high:g}",
@@ -86,7 +86,7 @@ def snapped_size(
     sides = [as_whole(side) for side in (width, height)]
     found = [side for side in sides if side is not None and step <= side <= SIZE_MAX]
     if len(found) < 2:
-        raise LongTalkError(
+        raise SettingError(
             "size",
             expected=f"whole numbers from {step}x{step} to {SIZE_MAX}x{SIZE_MAX}",
             actual=f"{shown(width)}x{shown(height)}",
@@ -107,7 +107,7 @@ def check_sigmas(sigmas: Any) -> torch.Tensor:
         LongTalkError: not a schedule, no step, too many, rising, of another model family, or ending in pure noise.
     """
     if not is_plain(sigmas) or not sigmas.is_floating_point() or sigmas.ndim != 1:
-        raise LongTalkError(
+        raise LinkError(
             "sigmas",
             expected="a list of sigmas",
             actual=described(sigmas),
@@ -115,7 +115,7 @@ def check_sigmas(sigmas: Any) -> torch.Tensor:
         )
     steps = max(0, sigmas.numel() - 1)
     if not 1 <= steps <= STEPS_MAX:
-        raise LongTalkError(
+        raise SettingError(
             "sigmas",
             expected="at least one step" if steps < 1 else f"at most {STEPS_MAX} steps",
             actual=f"{steps} steps",
@@ -124,14 +124,14 @@ def check_sigmas(sigmas: Any) -> torch.Tensor:
     sigmas = sigmas.float()
     first, last = float(sigmas[0]), float(sigmas[-1])
     if not is_finite(sigmas) or bool((sigmas < 0).any()) or first > SIGMA_MAX:
-        raise LongTalkError(
+        raise LinkError(
             "sigmas",
             expected="shares of noise from 1 (nothing but noise) down to 0, as WAN takes them",
             actual=f"values such as {float(sigmas.min()):g} and {float(sigmas.max()):g}",
             action="Choose another scheduler or more steps, and connect the same model to its node",
         )
     if bool((sigmas.diff() > 0).any()) or not last < min(first, 1.0):
-        raise LongTalkError(
+        raise LinkError(
             "sigmas",
             expected="a falling schedule that ends below 1",
             actual=f"one from {first:g} to {last:g} that rises or never falls",
@@ -149,7 +149,7 @@ def check_sampler(sampler: Any) -> None:
     works = callable(getattr(sampler, "sample", None)) and not isinstance(sampler, type)
     options = getattr(sampler, "extra_options", {})
     if not works or not callable(getattr(sampler, "sampler_function", callable)) or not isinstance(options, dict):
-        raise LongTalkError(
+        raise LinkError(
             "sampler",
             expected="a SAMPLER",
             actual=described(sampler),
@@ -167,7 +167,7 @@ def check_noise(noise: Any) -> None:
     works = callable(getattr(noise, "generate_noise", None)) and not isinstance(noise, type)
     whole = int(seed) if isinstance(seed, bool) else as_whole(seed)
     if not works or not (seed is None or (whole is not None and -(2**63) <= whole < SEED_LIMIT)):
-        raise LongTalkError(
+        raise LinkError(
             "noise",
             expected="a NOISE, with a whole number of 64 bits as its seed",
             actual=f"one with the seed {shown(seed)}" if works else described(noise),
@@ -185,14 +185,14 @@ def check_latents(latents: Any, shape: tuple[int, ...], name: str, *, finite: bo
         LongTalkError
     """
     if not is_plain(latents) or not latents.is_floating_point() or tuple(latents.shape) != tuple(shape):
-        raise LongTalkError(
+        raise ResultError(
             name,
             expected=f"float values of shape {list(shape)} from it",
             actual=described(latents),
             action=f"Connect another node to '{name}'; this one was made for pictures or for another model",
         )
     if finite and not is_finite(latents):
-        raise LongTalkError(
+        raise ResultError(
             name,
             expected="finite values from it",
             actual="NaN or infinity",
@@ -210,7 +210,7 @@ def guider_parts(guider: Any) -> tuple[Any, dict[str, Any]]:
     conds = getattr(guider, "original_conds", None)
     works = callable(getattr(guider, "sample", None)) and not isinstance(guider, type)
     if not works or not isinstance(conds, dict) or "positive" not in conds or not hasattr(guider, "model_options"):
-        raise LongTalkError(
+        raise LinkError(
             "guider",
             expected="a GUIDER with its prompts",
             actual=described(guider),

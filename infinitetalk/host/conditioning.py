@@ -10,7 +10,7 @@ import comfy.conds
 import comfy.controlnet
 import comfy.hooks
 
-from ...base.errors import LongTalkError
+from ...base.errors import PromptError
 from ...base.tensors import described, is_finite, is_plain
 from ...base.values import check_number
 
@@ -78,14 +78,14 @@ class Prompts:
         """
         if not isinstance(conditioning, (list, tuple)) or not conditioning:
             actual = "nothing" if isinstance(conditioning, (list, tuple)) else described(conditioning)
-            raise LongTalkError(name, expected=self.expected, actual=actual, action=self.load)
+            raise PromptError(name, expected=self.expected, actual=actual, action=self.load)
         for entry in conditioning:
             if isinstance(entry, dict):
                 text, extra = entry.get("cross_attn"), entry
             elif isinstance(entry, (list, tuple)) and len(entry) == 2 and isinstance(entry[1], dict):
                 text, extra = entry
             else:
-                raise LongTalkError(
+                raise PromptError(
                     name, expected="entries of a text and a dictionary", actual=described(entry), action=self.load
                 )
             self._check_text(text, name)
@@ -97,16 +97,16 @@ class Prompts:
             actual = described(text)
             if is_plain(text) and text.ndim > 0:
                 actual = f"{text.shape[-1]} wide ({actual})"
-            raise LongTalkError(name, expected=self.expected, actual=actual, action=self.load)
+            raise PromptError(name, expected=self.expected, actual=actual, action=self.load)
         if text.shape[0] != 1 or text.shape[1] < 1:
-            raise LongTalkError(
+            raise PromptError(
                 name,
                 expected=f"one text [1, tokens, {text.shape[-1]}] per entry",
                 actual=described(text),
                 action="Encode one prompt; join several with Conditioning (Combine)",
             )
         if not is_finite(text):
-            raise LongTalkError(
+            raise PromptError(
                 name,
                 expected="finite values from the text encoder",
                 actual="NaN or infinity",
@@ -117,11 +117,11 @@ class Prompts:
         kinds = {**_KINDS, **self.kinds}
         for key, value in extra.items():
             if not isinstance(key, str):
-                raise LongTalkError(
+                raise PromptError(
                     name, expected="extras with names", actual=f"one named {described(key)}", action=self.load
                 )
             if key in _OTHER_RUNS | self.refused and value is not None and value is not False:
-                raise LongTalkError(
+                raise PromptError(
                     name,
                     expected="a prompt for the whole picture and every frame",
                     actual=f"one with '{key}'",
@@ -132,7 +132,7 @@ class Prompts:
                 check_number(value, f"{key} in {name}", -1e6, 1e6)
             what, good = kinds.get(key, ("", None))
             if good is not None and value is not None and not good(value):
-                raise LongTalkError(
+                raise PromptError(
                     f"{key} in {name}",
                     expected=what,
                     actual=described(value),

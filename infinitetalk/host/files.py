@@ -14,7 +14,7 @@ import comfy.sd
 import comfy.utils
 import torch
 
-from ...base.errors import LongTalkError
+from ...base.errors import FileError, LongTalkError
 
 #: What LTX's checkpoints call the parts of the audio VAE, and what ComfyUI's class calls them.
 _AUDIO_VAE_PARTS = {"audio_vae.": "autoencoder.", "vocoder.": "vocoder."}
@@ -84,14 +84,14 @@ def _vae(path: Path, parts: dict[str, str] | None, dtype: torch.dtype | None) ->
 
 def _require(path: Path) -> None:
     if not path.is_file():
-        raise LongTalkError(
+        raise FileError(
             "model file", expected=f"a file {path}", actual="nothing there", action="Check the name, or download it"
         )
 
 
 def _unknown(path: Path, kind: str, error: Exception) -> LongTalkError:
     words = f" ({str(error).splitlines()[0][:120]})" if str(error) else ""
-    return LongTalkError(
+    return FileError(
         "model file",
         expected=f"{kind} that ComfyUI knows in {path.name}",
         actual=f"weights of something else, or an incomplete file{words}",

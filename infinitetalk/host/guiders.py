@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from ...base.errors import LongTalkError
+from ...base.errors import LinkError
 
 CFG_MAX = 100.0
 """Where the range of guidance widgets ends."""
@@ -26,7 +26,7 @@ def one_guider(guider: Any, model: Any, make: Callable[[], Any]) -> Any:
     if guider is None:
         return make()
     if model is not None:
-        raise LongTalkError(
+        raise LinkError(
             "guider",
             expected="either a guider or a model with its prompts",
             actual="both connected",

@@ -10,7 +10,7 @@ from pathlib import Path
 import comfy.model_management
 import torch
 
-from ...base.errors import LongTalkError
+from ...base.errors import TooBigError
 from ..run.video.join import read_frames
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ class Images:
         gigabytes = math.prod(shape) * 4 / 1e9
         free = comfy.model_management.get_free_memory(torch.device("cpu")) / 1e9
         if gigabytes > free:
-            raise LongTalkError(
+            raise TooBigError(
                 "return_images",
                 expected=f"frames that fit into the {free:.1f} GB of memory that are free",
                 actual=f"{frames} frames of {width}x{height}, {gigabytes:.1f} GB",

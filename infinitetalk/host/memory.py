@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import comfy.model_management
 
-from ...base.errors import LongTalkError
+from ...base.errors import TooBigError
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ def twice(what: str, attempt: Callable[[], T]) -> T:
         if not is_out_of_memory(error):
             raise
         free_everything()
-        raise LongTalkError(
+        raise TooBigError(
             f"memory for {what}",
             expected="enough with all other models unloaded",
             actual=str(error).split("\n")[0][:300] or "out of memory",

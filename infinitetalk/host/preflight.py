@@ -16,7 +16,7 @@ from typing import Any
 import comfy.model_management
 import torch
 
-from ...base.errors import LongTalkError
+from ...base.errors import DiskError, TooBigError
 from ...base.grid import WAN_GRID, LatentGrid
 from ..plan import estimate
 from ..plan.estimate import Estimate, Transformer, size_text
@@ -171,7 +171,7 @@ def _check_gpu(demand: Demand) -> int | None:
     least = needed / _ABOVE_LEAST
     if least > total:
         # Advice with ComfyUI's own figure, so that following it leaves room.
-        raise LongTalkError(
+        raise TooBigError(
             "GPU memory",
             expected=f"a forward of the model that fits into the {size_text(total)} of the GPU ({device})",
             actual=f"{frames} frames of {size[0]}x{size[1]}, which take at least {size_text(least)} "
@@ -208,7 +208,7 @@ def _check_host(demand: Demand) -> int:
         action = demand.shrink(fits)
         if return_images:
             action = f"Turn return_images off. {action}"
-    raise LongTalkError(
+    raise TooBigError(
         "memory of this machine",
         expected=f"a run that fits into its {size_text(total)}",
         actual=f"{estimate.longest(plan).length} frames of {size[0]}x{size[1]} per window"
@@ -233,7 +233,7 @@ def _check_disk(demand: Demand, start: int, folder: Path) -> int:
         return needed
     if needed <= free:
         return needed
-    raise LongTalkError(
+    raise DiskError(
         f"disk of {place}",
         expected=f"{size_text(needed)} for the windows and the joined video",
         actual=f"{size_text(free)} free",

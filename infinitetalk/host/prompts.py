@@ -10,7 +10,7 @@ from typing import Any
 
 import comfy.sampler_helpers
 
-from ...base.errors import LongTalkError
+from ...base.errors import LinkError
 from ...base.tensors import described
 from ...base.values import check_flag, check_number
 from ..plan.schedule import BLEND_MAX_S, Resolved, notes_text, resolve_schedule, schedule_report
@@ -43,7 +43,7 @@ def encode_schedule(clip: Any, text: str, snap: bool = True, blend_s: float = 0.
     snap = check_flag(snap, "snap")
     blend_s = check_number(blend_s, "blend_s", 0.0, BLEND_MAX_S)
     if not all(callable(getattr(clip, name, None)) for name in ("tokenize", "encode_from_tokens_scheduled")):
-        raise LongTalkError(
+        raise LinkError(
             "clip",
             expected="a text encoder",
             actual=described(clip),
@@ -66,7 +66,7 @@ def check_schedule(encoded: Any, check_text: Callable[[Any, str], None]) -> None
     if encoded is None:
         return
     if not isinstance(encoded, EncodedSchedule):
-        raise LongTalkError(
+        raise LinkError(
             "schedule",
             expected="the output of Prompt Schedule (LongTalk)",
             actual=described(encoded),

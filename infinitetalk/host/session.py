@@ -227,9 +227,7 @@ class Session:
             if is_out_of_memory(error.__cause__ or error):
                 free_everything()
             if isinstance(error, LongTalkError):
-                raise LongTalkError(
-                    error.what, expected=error.expected, actual=error.actual, action=f"{error.action}. {kept}"
-                ) from error
+                raise error.adding(kept) from error
             raise
         self._course.waited_s += recorder.waited_s
         self._course.attention = renderer.attention_report()

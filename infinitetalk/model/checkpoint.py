@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from ...base.errors import LongTalkError
+from ...base.errors import FileError
 from ...base.tensors import described, is_finite
 from ...base.wav2vec2 import LAYERS as AUDIO_LAYERS
 from ...base.wav2vec2 import WIDTH as AUDIO_WIDTH
@@ -124,7 +124,7 @@ def _size(name: str, shapes: Mapping[str, tuple[int, ...]], weight: str, dimensi
     """The first dimension of a weight, which must be there and have so many dimensions."""
     shape = shapes.get(weight)
     if shape is None or len(shape) != dimensions or 0 in shape:
-        raise LongTalkError(
+        raise FileError(
             name,
             expected=f"all InfiniteTalk weights, {weight} with {dimensions} dimension(s)",
             actual="none of that name" if shape is None else f"one of shape {list(shape)}",
@@ -140,7 +140,7 @@ def _sizes(name: str, shapes: Mapping[str, tuple[int, ...]]) -> PatchSizes:
     """
     blocks = {int(match[3]) for weight in shapes if (match := _OURS.fullmatch(weight)) and match[3]}
     if not blocks:
-        raise LongTalkError(
+        raise FileError(
             name, expected="all InfiniteTalk weights", actual="no transformer blocks", action="Download the file again"
         )
     audio_width = _size(name, shapes, "audio_proj.norm.weight", 1)
@@ -154,14 +154,14 @@ def _sizes(name: str, shapes: Mapping[str, tuple[int, ...]]) -> PatchSizes:
     wanted = sizes.shapes()
     missing = [weight for weight in wanted if weight not in shapes]
     if missing:
-        raise LongTalkError(
+        raise FileError(
             name,
             expected="all InfiniteTalk weights",
             actual=f"{len(missing)} missing, such as {missing[0]}",
             action="Download the file again",
         )
     if sizes.width % AUDIO_HEADS:
-        raise LongTalkError(
+        raise FileError(
             name,
             expected=f"a hidden size divisible by {AUDIO_HEADS}",
             actual=str(sizes.width),
@@ -169,7 +169,7 @@ def _sizes(name: str, shapes: Mapping[str, tuple[int, ...]]) -> PatchSizes:
         )
     for weight, shape in wanted.items():
         if shapes[weight] != shape:
-            raise LongTalkError(
+            raise FileError(
                 name,
                 expected=f"{weight} of shape {list(shape)}",
                 actual=str(list(shapes[weight])),
@@ -193,7 +193,7 @@ def _fp8(name: str, weight: str, tensor: torch.Tensor, scale: torch.Tensor | Non
     rows = tensor.shape[0]
     if scale is not None:
         if not scale.is_floating_point() or not (scale.numel() == 1 or scale.shape in ((rows,), (rows, 1))):
-            raise LongTalkError(
+            raise FileError(
                 name,
                 expected=f"one factor for {weight}, or one per row",
                 actual=described(scale),
@@ -210,14 +210,14 @@ def _checked(name: str, weight: str, value: torch.Tensor | PackedWeight) -> torc
         LongTalkError: it has another kind of numbers, or NaN or infinite values.
     """
     if isinstance(value, torch.Tensor) and value.dtype not in PRECISIONS:
-        raise LongTalkError(
+        raise FileError(
             name,
             expected=f"{weight} in fp32, fp16, bf16 or fp8",
             actual=described(value),
             action="Choose a file in one of these precisions",
         )
     if not (is_finite(value) if isinstance(value, torch.Tensor) else value.largest() <= LARGEST):
-        raise LongTalkError(
+        raise FileError(
             name, expected="finite weights", actual=f"NaN or infinity in {weight}", action="Download the file again"
         )
     return value
@@ -260,7 +260,7 @@ def read_patch(path: Path) -> PatchFile:
         kind, action = _kind_of(list(shapes))
         if isinstance(file, GGUFFile):
             action = "Choose the InfiniteTalk file; other GGUF files have loaders of their own"
-        raise LongTalkError(path.name, expected=WANTED, actual=kind, action=action)
+        raise FileError(path.name, expected=WANTED, actual=kind, action=action)
     sizes = _sizes(path.name, shapes)
     wanted = sizes.shapes()
     others = sorted(name for name in sources if name not in wanted and not name.endswith((*SCALES, "scaled_fp8")))

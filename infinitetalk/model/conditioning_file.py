@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from safetensors.torch import save as save_tensors
 
-from ...base.errors import LongTalkError
+from ...base.errors import FileError, LongTalkError, PromptError
 from ...base.files import atomic
 from ...base.tensors import described, is_plain
 from .tensor_file import open_tensors
@@ -43,7 +43,7 @@ _DTYPES = {
 
 
 def _not_data(value: object, path: str) -> LongTalkError:
-    return LongTalkError(
+    return PromptError(
         "conditioning",
         expected="tensors, numbers and text",
         actual=f"{described(value)} at '{path[:200]}'",
@@ -53,7 +53,7 @@ def _not_data(value: object, path: str) -> LongTalkError:
 
 def _flatten(value: Any, path: str, tensors: dict[str, torch.Tensor], depth: int = 0) -> Any:
     if depth > MAX_DEPTH:
-        raise LongTalkError(
+        raise PromptError(
             "conditioning",
             expected=f"lists and dictionaries up to {MAX_DEPTH} deep",
             actual=f"deeper ones at '{path[:60]}...'",
@@ -101,16 +101,16 @@ def _checked(conditioning: Any, name: str) -> list[tuple[torch.Tensor, Mapping[s
     """
     action = "Connect a text encode node"
     if not isinstance(conditioning, (list, tuple)):
-        raise LongTalkError(name, expected="a CONDITIONING", actual=described(conditioning), action=action)
+        raise PromptError(name, expected="a CONDITIONING", actual=described(conditioning), action=action)
     if not conditioning:
-        raise LongTalkError(name, expected="at least one entry", actual="an empty list", action=action)
+        raise PromptError(name, expected="at least one entry", actual="an empty list", action=action)
     entries = []
     for entry in conditioning:
         pair = tuple(entry) if isinstance(entry, (list, tuple)) else ()
         text, extra = pair if len(pair) == 2 else (entry, None)
         if not is_plain(text) or not text.is_floating_point() or text.ndim != 3 or not isinstance(extra, Mapping):
             actual = f"{described(text)} with {described(extra)}" if len(pair) == 2 else described(entry)
-            raise LongTalkError(
+            raise PromptError(
                 name, expected="entries of text [1, tokens, width] with a dictionary", actual=actual, action=action
             )
         entries.append((text, extra))
@@ -150,14 +150,14 @@ def unpack(
         LongTalkError: the file was not written by LongTalkSaveConditioning, or by a newer version of it.
     """
     if metadata.get("format") != FORMAT:
-        raise LongTalkError(
+        raise FileError(
             name,
             expected="a file written by Save Conditioning (LongTalk)",
             actual="a safetensors file of another kind",
             action="Save the conditioning again with Save Conditioning (LongTalk)",
         )
     if metadata.get("version") != str(FORMAT_VERSION):
-        raise LongTalkError(
+        raise FileError(
             name,
             expected=f"format version {FORMAT_VERSION}",
             actual=f"version {str(metadata.get('version'))[:20]}",
@@ -170,7 +170,7 @@ def unpack(
         if not (clip_vision is None or isinstance(clip_vision, dict)):
             raise TypeError(f"{described(clip_vision)} as CLIP vision")
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise LongTalkError(
+        raise FileError(
             name,
             expected="a complete conditioning",
             actual=f"a damaged description ({type(error).__name__}: {str(error)[:200]})",

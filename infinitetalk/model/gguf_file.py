@@ -19,7 +19,7 @@ from textwrap import shorten
 import gguf
 import torch
 
-from ...base.errors import LongTalkError
+from ...base.errors import FileError, LongTalkError
 from .quantised import BLOCKS, PackedWeight
 
 MAGIC = b"GGUF"
@@ -86,7 +86,7 @@ class GGUFFile:
     def _check_kind(self, name: str) -> None:
         kind = self.entries[name].kind
         if kind not in KINDS:
-            raise LongTalkError(
+            raise FileError(
                 self.path.name,
                 expected=f"weights in {', '.join(KINDS)}",
                 actual=f"{kind} for {name}",
@@ -139,7 +139,7 @@ def open_gguf(path: Path, expected: str) -> GGUFFile:
 
 
 def _damaged(path: Path, expected: str, trouble: str) -> LongTalkError:
-    return LongTalkError(
+    return FileError(
         path.name,
         expected=expected,
         actual=f"a GGUF file that {shorten(trouble, 200)}",

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from ...base.errors import LongTalkError
+from ...base.errors import PictureError, SettingError
 from ...base.tensors import described, is_plain
 from ...base.values import check_choice, check_number, check_whole
 
@@ -43,7 +43,7 @@ def video_of(latent: object, name: str = "latent") -> torch.Tensor:
         streams = samples.unbind()  # type: ignore[union-attr]
         samples = streams[0] if len(streams) else None
     if not isinstance(latent, Mapping) or not is_plain(samples) or samples.ndim != 5 or 0 in samples.shape:
-        raise LongTalkError(
+        raise PictureError(
             name,
             expected="video latents [batch, channels, frames, height, width]",
             actual=described(samples),
@@ -104,7 +104,7 @@ def pin(latent: object, given: object, count: int, strength: float = 1.0) -> Lat
     samples = video_of(latent)
     assert isinstance(latent, Mapping)
     if latent["samples"] is not samples:
-        raise LongTalkError(
+        raise PictureError(
             "latent",
             expected="the latents of a video alone",
             actual="a joint audio and video latent",
@@ -117,7 +117,7 @@ def pin(latent: object, given: object, count: int, strength: float = 1.0) -> Lat
     held = video_of(given, "given")
     wanted = (*samples.shape[:2], count, *samples.shape[3:])
     if held.shape != wanted:
-        raise LongTalkError(
+        raise PictureError(
             "given",
             expected=f"{count} latents of the window's size, {list(wanted)}",
             actual=described(held),
@@ -144,7 +144,7 @@ def crossfade(first: object, second: object, count: int, curve: Curve | str = Cu
     """
     before, after = video_of(first, "first"), video_of(second, "second")
     if before.shape[:2] + before.shape[3:] != after.shape[:2] + after.shape[3:]:
-        raise LongTalkError(
+        raise PictureError(
             "second",
             expected=f"latents of the same batch, channels, height and width as 'first', {described(before)}",
             actual=described(after),
@@ -188,7 +188,7 @@ def _mask_of(latent: Mapping[str, Any], samples: torch.Tensor) -> torch.Tensor:
         return torch.ones((1, 1, frames, 1, 1), device=samples.device)
     fits = is_plain(mask) and mask.ndim == 5 and mask.shape[1:3] == (1, frames)
     if not fits or mask.shape[0] not in (1, batch) or mask.shape[3:] not in ((1, 1), (height, width)):
-        raise LongTalkError(
+        raise PictureError(
             "latent",
             expected=f"no noise mask, or one with a value for each latent, [1, 1, {frames}, 1, 1]",
             actual=described(mask),
@@ -201,7 +201,7 @@ def _within(count: object, lowest: int, highest: int, frames: int, action: str) 
     """The value as a count of latents, which must not be larger than the number that is there."""
     found = check_whole(count, "latents", 0, LATENTS_MAX)
     if not lowest <= found <= highest:
-        raise LongTalkError(
+        raise SettingError(
             "latents",
             expected=f"{lowest} to {highest}, as there are {frames}",
             actual=str(found),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from ...audio.tracks import Arrangement, Track, TrackMode, arrange
-from ...base.errors import LongTalkError
+from ...base.errors import LinkError, PictureError
 from ...base.tensors import described, is_plain
 from ..plan.timing import Timing
 from ..plan.windows import frames_for_samples
@@ -79,20 +79,20 @@ class Speech:
 def _checked_mask(mask: torch.Tensor | None, name: str, count: int) -> torch.Tensor:
     what = f"mask of {name}"
     if mask is None:
-        raise LongTalkError(
+        raise LinkError(
             what,
             expected=f"{count} masks for {count} speakers",
             actual="no mask connected",
             action=f"Connect a mask that covers {name} in the reference image",
         )
     if not is_plain(mask) or mask.is_complex() or mask.ndim not in (2, 3) or 0 in mask.shape:
-        raise LongTalkError(
+        raise PictureError(
             what, expected="one mask [1, H, W]", actual=described(mask), action="Connect the output of a mask node"
         )
     mask = mask.detach().float().cpu()
     if mask.ndim == 3:
         if mask.shape[0] != 1:
-            raise LongTalkError(
+            raise PictureError(
                 what,
                 expected="one mask",
                 actual=f"a batch of {mask.shape[0]}",
@@ -100,7 +100,7 @@ def _checked_mask(mask: torch.Tensor | None, name: str, count: int) -> torch.Ten
             )
         mask = mask[0]
     if not bool(torch.isfinite(mask).all()) or float(mask.max()) <= 0.0:
-        raise LongTalkError(
+        raise PictureError(
             what,
             expected="white where the speaker is",
             actual="an entirely black mask" if bool(torch.isfinite(mask).all()) else "NaN or infinite values",
@@ -115,7 +115,7 @@ def _stack(masks: Sequence[torch.Tensor], names: Sequence[str]) -> torch.Tensor:
         listed = ", ".join(
             f"{mask.shape[1]}x{mask.shape[0]} for {name}" for mask, name in zip(masks, names, strict=True)
         )
-        raise LongTalkError(
+        raise PictureError(
             "speaker masks",
             expected="masks of one size, that of the reference image",
             actual=listed,
@@ -125,7 +125,7 @@ def _stack(masks: Sequence[torch.Tensor], names: Sequence[str]) -> torch.Tensor:
     for first in range(len(masks)):
         for second in range(first + 1, len(masks)):
             if bool(torch.equal(stacked[first] > 0, stacked[second] > 0)):
-                raise LongTalkError(
+                raise PictureError(
                     f"masks of {names[first]} and {names[second]}",
                     expected="different places",
                     actual="the same mask twice",
@@ -153,7 +153,7 @@ def make_speakers(
             speaker's; a start is out of range.
     """
     if not 1 <= len(tracks) <= MAX_SPEAKERS:
-        raise LongTalkError(
+        raise LinkError(
             "speakers",
             expected=f"1 to {MAX_SPEAKERS} tracks",
             actual=str(len(tracks)),

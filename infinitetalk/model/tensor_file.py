@@ -14,7 +14,7 @@ from textwrap import shorten
 import torch
 from safetensors import SafetensorError, safe_open
 
-from ...base.errors import LongTalkError
+from ...base.errors import FileError, LongTalkError
 
 _HEAD_BYTES = 9
 #: The first bytes of files that people take for safetensors.
@@ -64,7 +64,7 @@ class TensorFile:
 
 def _unreadable(path: Path, expected: str, error: Exception) -> LongTalkError:
     trouble = "cannot be read" if isinstance(error, OSError) else "is not valid safetensors"
-    return LongTalkError(
+    return FileError(
         path.name,
         expected=expected,
         actual=f"a file that {trouble} ({shorten(str(error), 200)})",
@@ -84,7 +84,7 @@ def _sniff(path: Path, expected: str) -> None:
         return
     for magic, kind in _MAGIC:
         if head.startswith(magic):
-            raise LongTalkError(path.name, expected=expected, actual=kind, action="Choose the safetensors file")
+            raise FileError(path.name, expected=expected, actual=kind, action="Choose the safetensors file")
 
 
 def open_tensors(path: Path, expected: str) -> TensorFile:
@@ -100,7 +100,7 @@ def open_tensors(path: Path, expected: str) -> TensorFile:
     try:
         if not path.is_file():
             actual = "a folder" if path.is_dir() else "no file of this name"
-            raise LongTalkError(path.name, expected=expected, actual=actual, action="Choose a file from the list")
+            raise FileError(path.name, expected=expected, actual=actual, action="Choose a file from the list")
         _sniff(path, expected)
         with safe_open(str(path), "pt") as file:
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118

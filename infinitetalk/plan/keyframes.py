@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from ...base.errors import LongTalkError
+from ...base.errors import LongTalkError, TextError
 from ...base.grid import LTX_STEP
 from ...base.times import parse_time
 from ...base.values import shown
@@ -58,7 +58,7 @@ def parse_keyframes(text: str) -> tuple[Keyframe, ...]:
         LongTalkError: a line cannot be read, or two lines have the same time; the message names the line.
     """
     if not isinstance(text, str):
-        raise LongTalkError(
+        raise TextError(
             "keyframes", expected="lines of text", actual=shown(text), action="Connect a node that gives text"
         )
     found: list[Keyframe] = []
@@ -68,7 +68,7 @@ def parse_keyframes(text: str) -> tuple[Keyframe, ...]:
         keyframe = _keyframe(number, line.strip())
         before = next((other for other in found if other.time == keyframe.time), None)
         if before is not None:
-            raise LongTalkError(
+            raise TextError(
                 f"line {number} of the keyframes",
                 expected="one picture for each time",
                 actual=f"the time of line {before.line} again",
@@ -81,7 +81,7 @@ def parse_keyframes(text: str) -> tuple[Keyframe, ...]:
 def _keyframe(number: int, line: str) -> Keyframe:
     parts = _LINE.fullmatch(line)
     if parts is None:
-        raise LongTalkError(
+        raise TextError(
             f"line {number} of the keyframes",
             expected="a time, a colon and a space, and the index of a picture, like '0:20: 1' or '0:20: 1, 0.7'",
             actual=shown(line),
@@ -90,12 +90,12 @@ def _keyframe(number: int, line: str) -> Keyframe:
     try:
         time = parse_time(parts["time"])
     except LongTalkError as error:
-        raise LongTalkError(
+        raise TextError(
             f"line {number} of the keyframes", expected=error.expected, actual=error.actual, action=error.action
         ) from None
     strength = None if parts["strength"] is None else float(parts["strength"])
     if strength is not None and strength > STRENGTH_MAX:
-        raise LongTalkError(
+        raise TextError(
             f"line {number} of the keyframes",
             expected=f"a strength from 0 to {STRENGTH_MAX:g}",
             actual=f"{strength:g}",
@@ -112,7 +112,7 @@ def check_images(keyframes: Sequence[Keyframe], images: int) -> None:
     """
     for keyframe in keyframes:
         if keyframe.image >= images:
-            raise LongTalkError(
+            raise TextError(
                 f"line {keyframe.line} of the keyframes",
                 expected=f"a picture from 0 to {images - 1}, as the batch has {images}",
                 actual=str(keyframe.image),

@@ -20,7 +20,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from ...base.errors import LongTalkError
+from ...base.errors import SettingError, SoundError
 from ...base.grid import LTX_STEP
 from ...base.values import as_whole, check_number, shown
 from .windows import Plan, PlanMode, Window
@@ -108,7 +108,7 @@ def check_fps(fps: Any) -> int:
     """
     found = as_whole(fps)
     if found is None or not 1 <= found <= FPS_MAX:
-        raise LongTalkError(
+        raise SettingError(
             "fps",
             expected=f"a whole number, 1 to {FPS_MAX}",
             actual=shown(fps),
@@ -130,7 +130,7 @@ def geometry(window_s: float, overlap_s: float, fps: int) -> Geometry:
     pinned = round(overlap_s * fps)
     overlap = (pinned - 1) // LTX_STEP + 1 if pinned > 0 else 0
     if window < 2:
-        raise LongTalkError(
+        raise SettingError(
             "window_seconds",
             expected=f"at least {(LTX_STEP + 1) / fps:.2f} s ({LTX_STEP + 1} frames at {fps} fps)",
             actual=f"{window_s:g} s",
@@ -138,7 +138,7 @@ def geometry(window_s: float, overlap_s: float, fps: int) -> Geometry:
         )
     if overlap >= window:
         longest_s = (LTX_STEP * (window - 2) + 1) / fps
-        raise LongTalkError(
+        raise SettingError(
             "overlap_seconds",
             expected=f"at most {longest_s:.2f} s with a window of {window_s:g} s",
             actual=f"{overlap_s:g} s",
@@ -161,7 +161,7 @@ def plan_ltx(frames: int, shape: Geometry, late_latents: int = LATE_LATENTS) -> 
     """
     count = as_whole(frames)
     if count is None or count < 1:
-        raise LongTalkError(
+        raise SoundError(
             "frames", expected="1 or more", actual=shown(frames), action="Connect audio of at least one frame"
         )
     number = shape.windows_for(count)

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from ...base.errors import LongTalkError
+from ...base.errors import SettingError
 from ...base.values import check_number
 from ...base.words import time_text
 from .schedule_text import Note, Schedule, Stretch
@@ -91,7 +91,7 @@ def resolve_schedule(
     """
     edges = [Fraction(start) for start in starts] + [Fraction(total)]
     if len(edges) < 2 or edges[0] != 0 or any(end <= start for start, end in itertools.pairwise(edges)):
-        raise LongTalkError(
+        raise SettingError(
             "windows of the schedule",
             expected="starts that rise from 0 to below the video's end",
             actual=", ".join(f"{float(edge):g}" for edge in edges[:8]) + (" ..." if len(edges) > 8 else ""),

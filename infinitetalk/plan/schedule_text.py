@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from ...base.errors import LongTalkError
+from ...base.errors import LongTalkError, TextError
 from ...base.times import parse_time
 from ...base.values import shown
 from ...base.words import time_text
@@ -107,13 +107,13 @@ def parse_schedule(text: str) -> Schedule:
         LongTalkError: no entry at all, or a line that cannot be read; the message names the line.
     """
     if not isinstance(text, str):
-        raise LongTalkError(
+        raise TextError(
             "schedule", expected="text", actual=shown(text), action="Write the schedule into the node's field"
         )
     lines = [(number, line.strip()) for number, line in enumerate(re.split("\r\n|\r|\n", text), 1)]
     lines = [(number, line) for number, line in lines if line and not line.startswith("#")]
     if not lines or len(lines) > MAX_LINES:
-        raise LongTalkError(
+        raise TextError(
             "schedule",
             expected="at least one line with a prompt" if not lines else f"at most {MAX_LINES:,} lines",
             actual="none" if not lines else f"{len(lines):,}",
@@ -179,7 +179,7 @@ def _seconds(number: int, written: str) -> Fraction:
 
 
 def _refused(number: int, expected: str, actual: str, action: str) -> LongTalkError:
-    return LongTalkError(f"schedule, line {number}", expected=expected, actual=actual, action=action)
+    return TextError(f"schedule, line {number}", expected=expected, actual=actual, action=action)
 
 
 def _until_the_next(found: Sequence[tuple[Entry, bool]]) -> list[Entry]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import accumulate, pairwise
 
-from ...base.errors import LongTalkError
+from ...base.errors import SettingError
 from .timing import Ending, Timing
 from .windows import Plan, PlanMode, Window
 
@@ -33,7 +33,7 @@ def timed_plan(frames: int, fps: int, timing: Timing | None, plan_shot: Callable
     edges = [0, *timing.shot_starts(made, fps), made]
     plans = [plan_shot(end - begin) for begin, end in pairwise(edges)]
     if len(plans) > 1 and plans[0].mode is PlanMode.ALIGNED_DOWN:
-        raise LongTalkError(
+        raise SettingError(
             "plan_mode",
             expected=f"exact or {PlanMode.ALIGNED_UP.value}, with shots",
             actual=f"{PlanMode.ALIGNED_DOWN.value}, which would leave out frames at the end of each shot",

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from ...base.errors import LongTalkError
+from ...base.errors import LinkError, SettingError, SoundError
 from ...base.rates import FRAME_SLACK
 from ...base.segment import Segment
 from ...base.values import check_choice, check_flag, check_number, shown
@@ -174,14 +174,14 @@ def make_timing(
     ending = Ending(check_choice(ending, "ending", [each.value for each in Ending]))
     shot_s = check_number(shot_s, "shots", 0.0, SHOT_MAX_S)
     if 0.0 < shot_s < SHOT_MIN_S:
-        raise LongTalkError(
+        raise SettingError(
             "shots",
             expected=f"0 for none, or the shortest shot in seconds, {SHOT_MIN_S:g} or more",
             actual=shown(shot_s),
             action="Use 8, or more: a shot begins with the reference picture",
         )
     if not any(speech):
-        raise LongTalkError(
+        raise SoundError(
             "speech",
             expected="somebody who speaks",
             actual=f"none found in {duration_s:.2f} s of sound",
@@ -208,7 +208,7 @@ def check_sound(timing: Timing, durations_s: Sequence[float], *, mixed: bool = F
         actual = f"one made for {len(timing.speech)} speaker(s)"
     else:
         return
-    raise LongTalkError(
+    raise LinkError(
         "timing",
         expected=f"one made from the same sound, {longest_s:.2f} s of {len(durations_s)} speaker(s)",
         actual=actual,

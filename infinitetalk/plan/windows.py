@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from ...base.errors import LongTalkError
+from ...base.errors import SettingError, SoundError
 from ...base.grid import VAE_STEP
 from ...base.rates import FPS, FRAME_SLACK, WINDOW_FRAMES
 from ...base.values import as_whole, shown
@@ -151,7 +151,7 @@ class Plan:
             LongTalkError: the frame is not in [0, frames).
         """
         if not 0 <= frame < self.frames:
-            raise LongTalkError(
+            raise SettingError(
                 "frame",
                 expected=f"0 to {self.frames - 1}",
                 actual=str(frame),
@@ -169,9 +169,9 @@ def frames_for_samples(samples: int, rate_hz: int, fps: int = FPS) -> int:
     samples = _whole(samples, "audio samples", "0 or more", example)
     rate_hz = _whole(rate_hz, "audio sample rate", "1 Hz or more", example)
     if samples < 0:
-        raise LongTalkError("audio samples", expected="0 or more", actual=str(samples), action=example)
+        raise SoundError("audio samples", expected="0 or more", actual=str(samples), action=example)
     if rate_hz < 1:
-        raise LongTalkError("audio sample rate", expected="1 Hz or more", actual=f"{rate_hz} Hz", action=example)
+        raise SoundError("audio sample rate", expected="1 Hz or more", actual=f"{rate_hz} Hz", action=example)
     return -(-samples * fps // rate_hz)
 
 
@@ -191,7 +191,7 @@ def frames_for_duration(seconds: float) -> int:
     except (TypeError, ValueError, OverflowError):
         value = math.nan
     if not math.isfinite(value * FPS) or value < 0 or isinstance(seconds, (bool, str)):
-        raise LongTalkError("duration", expected="seconds, 0 or more", actual=shown(seconds), action=action)
+        raise SettingError("duration", expected="seconds, 0 or more", actual=shown(seconds), action=action)
     exact = value * FPS
     nearest = round(exact)
     if abs(exact - nearest) <= FRAME_SLACK:
@@ -220,7 +220,7 @@ def plan_windows(
     mode = _plan_mode(mode)
     requested = _whole(frames, "frames", "1 or more", "Connect audio of at least 0.04 s, which is one frame")
     if requested < 1:
-        raise LongTalkError(
+        raise SoundError(
             "frames",
             expected="1 or more",
             actual=str(requested),
@@ -261,14 +261,14 @@ def _check_sizes(window_frames: int, motion_frames: int) -> tuple[int, int]:
         window_frames, "window frames", "a whole number 4n+1, at least 5", f"Use {WINDOW_FRAMES}, or 4n+1 below it"
     )
     if full > MAX_WINDOW_FRAMES:
-        raise LongTalkError(
+        raise SettingError(
             "window frames",
             expected=f"{MAX_WINDOW_FRAMES} at most",
             actual=str(full),
             action=f"Use {WINDOW_FRAMES}, as the model was trained, or up to {MAX_WINDOW_FRAMES}",
         )
     if full < 5 or full % VAE_STEP != 1:
-        raise LongTalkError(
+        raise SettingError(
             "window frames",
             expected="4n+1 (5, 9, ... 77, 81, ...)",
             actual=str(full),
@@ -277,7 +277,7 @@ def _check_sizes(window_frames: int, motion_frames: int) -> tuple[int, int]:
     expected = f"4n+1 (1, 5, 9, ...) below the {full} window frames"
     motion = _whole(motion_frames, "motion frames", expected, "Use 9, or 1 for the shortest overlap")
     if motion < 1 or motion >= full or motion % VAE_STEP != 1:
-        raise LongTalkError(
+        raise SettingError(
             "motion frames",
             expected=expected,
             actual=str(motion),
@@ -297,7 +297,7 @@ def _whole(value: Any, what: str, expected: str, action: str) -> int:
     """The value as a plain int, see :func:`~...base.values.as_whole`; a LongTalkError for anything else."""
     found = as_whole(value)
     if found is None or abs(found) >= _COUNT_LIMIT:
-        raise LongTalkError(what, expected=expected, actual=shown(value), action=action)
+        raise SettingError(what, expected=expected, actual=shown(value), action=action)
     return found
 
 
@@ -306,7 +306,7 @@ def _plan_mode(mode: PlanMode | str) -> PlanMode:
         return PlanMode(mode)
     except ValueError:
         names = [known.value for known in PlanMode]
-        raise LongTalkError(
+        raise SettingError(
             "plan mode",
             expected=" or ".join(names),
             actual=shown(mode),

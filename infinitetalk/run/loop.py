@@ -16,7 +16,7 @@ from typing import Any, Protocol, cast
 
 import torch
 
-from ...base.errors import LongTalkError
+from ...base.errors import LongTalkError, ResultError, TooBigError
 from ...base.pictures import rounded_to_bytes
 from ..plan.windows import Plan, Window
 from .finish import Finish
@@ -281,7 +281,7 @@ class _Attempts:
 
 
 def _out_of_memory(window: Window, words: str) -> LongTalkError:
-    return LongTalkError(
+    return TooBigError(
         f"memory in window {window.index + 1}",
         expected="enough, with the VAE in small tiles and as much of the model offloaded as possible",
         actual=words.split("\n")[0][:300] or "out of memory",
@@ -291,7 +291,7 @@ def _out_of_memory(window: Window, words: str) -> LongTalkError:
 
 
 def _broken(window: Window, words: str, attentions: Sequence[str]) -> LongTalkError:
-    return LongTalkError(
+    return ResultError(
         f"window {window.index + 1}",
         expected="a picture",
         actual=f"{words}, with {' and with '.join(attentions)}",

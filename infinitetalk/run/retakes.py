@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 
-from ...base.errors import LongTalkError
+from ...base.errors import LongTalkError, SettingError, TextError
 from ...base.times import parse_time
 from ...base.values import shown
 from ..plan.windows import Plan
@@ -66,7 +66,7 @@ def _windows_of(plan: Plan, begin: Fraction, end: Fraction, entry: str) -> tuple
     windows = plan.windows
     goes_on = [(window, windows[window.index + 1]) for window in windows if plan.hands_on(window)]
     if any(2 * after.pinned_latents >= window.latents for window, after in goes_on):
-        raise LongTalkError(
+        raise SettingError(
             "retake",
             expected="an overlap of less than half the window",
             actual=f"{plan.motion_frames} of {plan.window_frames} frames",
@@ -91,7 +91,7 @@ def retake_seeds(seeds: Sequence[int], retakes: Sequence[Retake]) -> tuple[int, 
 
 
 def _wrong(actual: str) -> LongTalkError:
-    return LongTalkError(
+    return TextError(
         "retake",
         expected="'start-end: seed' with times in the video, as in '0:40-0:45: 7', or several of them, separated by "
         "commas and in different windows",

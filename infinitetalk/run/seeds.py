@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 
-from ...base.errors import LongTalkError
+from ...base.errors import LongTalkError, TextError
 from ...base.values import shown
 
 SEED_LIMIT = 2**64
@@ -43,7 +43,7 @@ def parse_rerender(text: str, windows: int) -> tuple[tuple[int, int], ...]:
 
 
 def _wrong(windows: int, actual: str) -> LongTalkError:
-    return LongTalkError(
+    return TextError(
         "rerender_from",
         expected=f"'window:seed' with a window from 1 to {windows}, as in '{min(2, windows)}:7', or several of them, "
         "separated by commas and in ascending order",

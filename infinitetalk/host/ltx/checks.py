@@ -9,7 +9,7 @@ import comfy.model_patcher
 import torch
 from comfy.ldm.lightricks.vae.audio_vae import AudioVAE
 
-from ....base.errors import LongTalkError
+from ....base.errors import ModelError, PictureError
 from ....base.grid import LTX_GRID
 from ....base.tensors import described, is_plain
 from ..checks import check_no_context, guider_parts
@@ -29,7 +29,7 @@ def check_ltx_model(model: Any) -> None:
     actual = "nothing" if model is None else type(inner if inner is not None else model).__name__
     if type(inner) is comfy.model_base.LTXV:
         actual += " (LTX without sound)"
-    raise LongTalkError(
+    raise ModelError(
         "model",
         expected="an LTX-2 or LTX-2.3 audio/video model",
         actual=actual,
@@ -90,7 +90,7 @@ def check_ltx_vae(vae: Any) -> None:
     if works and found[0] == LTX_GRID.channels and tuple(found[1] or ()) == scales:
         return
     actual = "nothing" if vae is None else f"a VAE with {found[0]} channels" if works else described(vae)
-    raise LongTalkError(
+    raise ModelError(
         "vae",
         expected=f"LTX's video VAE ({LTX_GRID.channels} channels, scale {LTX_GRID.spatial})",
         actual=actual,
@@ -106,7 +106,7 @@ def check_audio_vae(vae: Any) -> None:
     """
     if isinstance(getattr(vae, "first_stage_model", None), AudioVAE) and callable(getattr(vae, "encode", None)):
         return
-    raise LongTalkError(
+    raise ModelError(
         "audio_vae",
         expected="LTX's audio VAE",
         actual="nothing" if vae is None else type(getattr(vae, "first_stage_model", vae)).__name__,
@@ -123,7 +123,7 @@ def check_keyframes(images: Any) -> torch.Tensor:
     plain = is_plain(images) and images.is_floating_point() and images.ndim == 4 and 0 not in images.shape
     if plain and images.shape[-1] in (3, 4):
         return images
-    raise LongTalkError(
+    raise PictureError(
         "keyframe_images",
         expected="pictures [B, H, W, 3]",
         actual=described(images),

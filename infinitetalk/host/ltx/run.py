@@ -11,7 +11,7 @@ import torch
 
 from ....audio.reading.resample import naming, resampler, resampling_note
 from ....audio.reading.track import Track
-from ....base.errors import LongTalkError
+from ....base.errors import TextError
 from ....base.grid import LTX_GRID, LatentGrid
 from ....base.segment import Segment
 from ....base.values import check_flag, check_number
@@ -190,7 +190,7 @@ def guides_from(images: Any, text: str, strength: float, plan: Plan) -> list[Gui
         return []
     pictures = check_keyframes(images)
     if not keyframes:
-        raise LongTalkError(
+        raise TextError(
             "keyframes",
             expected="a line for each picture, as in '0:20.5: 0'",
             actual="no line",
@@ -202,7 +202,7 @@ def guides_from(images: Any, text: str, strength: float, plan: Plan) -> list[Gui
         frame = keyframe.frame(plan.fps)
         where = f"line {keyframe.line} of the keyframes"
         if keyframe.image >= pictures.shape[0]:
-            raise LongTalkError(
+            raise TextError(
                 where,
                 expected=f"a picture from 0 to {pictures.shape[0] - 1}",
                 actual=str(keyframe.image),
@@ -211,7 +211,7 @@ def guides_from(images: Any, text: str, strength: float, plan: Plan) -> list[Gui
         moves = plan.frames - plan.held_frames
         end = "where the picture stands still" if plan.held_frames else "the length of the video"
         if frame >= moves:
-            raise LongTalkError(
+            raise TextError(
                 where,
                 expected=f"a time below {moves / plan.fps:.2f} s, {end}",
                 actual=f"{float(keyframe.time):.2f} s",

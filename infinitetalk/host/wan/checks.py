@@ -7,7 +7,7 @@ from typing import Any
 import comfy.model_base
 import comfy.model_patcher
 
-from ....base.errors import LongTalkError
+from ....base.errors import ModelError
 from ....base.grid import WAN_GRID
 from ..checks import check_no_context, guider_parts
 from .conditioning import check_text
@@ -25,7 +25,7 @@ def check_model(model: Any) -> None:
     inner = getattr(model, "model", None)
     found = _other_model(model, inner)
     if found is not None:
-        raise LongTalkError(
+        raise ModelError(
             "model",
             expected="a WAN 2.1 image-to-video model (wan2.1_i2v_480p_14B or wan2.1_i2v_720p_14B)",
             actual=found,
@@ -75,7 +75,7 @@ def check_vae(vae: Any) -> None:
             actual = "nothing" if vae is None else f"a {type(vae).__name__}"
         if channels == 48:
             actual += " (that is wan2.2_vae)"
-        raise LongTalkError(
+        raise ModelError(
             "vae",
             expected=f"the WAN 2.1 VAE ({WAN_GRID.channels} channels, scale {WAN_GRID.spatial})",
             actual=actual,

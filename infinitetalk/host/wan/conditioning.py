@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ....base.errors import LongTalkError
+from ....base.errors import ModelError, PictureError, ResultError
 from ....base.grid import WAN_GRID
 from ....base.tensors import described, is_finite, is_plain
 from ..conditioning import Prompts
@@ -55,20 +55,20 @@ def check_clip_vision(output: Any, name: str = "clip_vision_output") -> None:
     action = "Load clip_vision_h.safetensors with Load CLIP Vision"
     if not is_plain(hidden) or not hidden.is_floating_point() or hidden.ndim != 3:
         actual = "no hidden states" if hidden is None else described(hidden)
-        raise LongTalkError(name, expected=expected, actual=actual, action=action)
+        raise ModelError(name, expected=expected, actual=actual, action=action)
     if hidden.shape[-1] != CLIP_VISION_WIDTH or hidden.shape[1] < 1:
-        raise LongTalkError(
+        raise ModelError(
             name, expected=expected, actual=f"{hidden.shape[-1]} wide ({described(hidden)})", action=action
         )
     if hidden.shape[0] != 1:
-        raise LongTalkError(
+        raise PictureError(
             name,
             expected="one picture",
             actual=f"a batch of {hidden.shape[0]}",
             action="Encode the reference image by itself (Get Image from Batch)",
         )
     if not is_finite(hidden):
-        raise LongTalkError(
+        raise ResultError(
             name,
             expected="finite values",
             actual="NaN or infinity",

@@ -11,7 +11,7 @@ import torch
 from comfy.quant_ops import QuantizedTensor
 from torch import nn
 
-from ....base.errors import LongTalkError
+from ....base.errors import LongTalkError, ModelError
 
 Weights = tuple[torch.Tensor, "torch.Tensor | None"]
 
@@ -75,7 +75,7 @@ def refuse_lora(layer: nn.Module, functions: Any) -> None:
 
 
 def lora_refused() -> LongTalkError:
-    return LongTalkError(
+    return ModelError(
         "model_patch",
         expected="no LoRA on an InfiniteTalk file in fp8 or GGUF, whose weights stay packed",
         actual="one with a LoRA",

@@ -12,7 +12,7 @@ import comfy.ops
 import torch
 from torch import nn
 
-from ....base.errors import LongTalkError
+from ....base.errors import ModelError
 from ...model.audio_attention import InfiniteTalkModel
 from ...model.checkpoint import WANTED, PatchFile, read_patch
 from .packed_linear import PackedLinear, factor_name
@@ -101,26 +101,26 @@ def check_patch(patch: Any, model: Any) -> None:
     width = _width_of(net)
     if width is None:
         actual = "nothing" if patch is None else f"a {type(net if net is not None else patch).__name__}"
-        raise LongTalkError(
+        raise ModelError(
             "model_patch", expected=WANTED, actual=actual, action="Load it with Load InfiniteTalk Patch (LongTalk)"
         )
     diffusion = model.model.diffusion_model
     if width != diffusion.dim:
-        raise LongTalkError(
+        raise ModelError(
             "model_patch",
             expected=f"an InfiniteTalk patch for hidden size {diffusion.dim}, as the model has",
             actual=f"one for {width}",
             action="Load the InfiniteTalk file made for this model (the published ones are for the 14B model, 5120)",
         )
     if len(net.blocks) < len(diffusion.blocks):
-        raise LongTalkError(
+        raise ModelError(
             "model_patch",
             expected=f"{len(diffusion.blocks)} blocks, as the model has",
             actual=str(len(net.blocks)),
             action="Load the InfiniteTalk file made for this model",
         )
     if not isinstance(patch, comfy.model_patcher.ModelPatcher):
-        raise LongTalkError(
+        raise ModelError(
             "model_patch",
             expected="a MODEL_PATCH, which ComfyUI loads and offloads",
             actual=f"a {type(patch).__name__} around one",

@@ -9,7 +9,7 @@ import comfy.model_management
 import torch
 from comfy.patcher_extension import WrappersMP
 
-from ....base.errors import LongTalkError
+from ....base.errors import PictureError
 from ....base.grid import WAN_GRID
 from ....base.pictures import centre_crop
 from ...model.audio_projection import audio_context, silent_context
@@ -145,7 +145,7 @@ class WanRenderer(GuidedRenderer):
         grid = token_masks(centre_crop(masks, width, height), height // step, width // step)
         for index, speaker in enumerate(grid[:-1]):
             if not bool(speaker.any()):
-                raise LongTalkError(
+                raise PictureError(
                     f"mask of {names[index]}",
                     expected=f"a speaker inside the {width}x{height} picture, {step} pixels across or more",
                     actual="nothing left of the mask after cropping the reference image to that shape",

@@ -12,7 +12,7 @@ import torch
 from ....audio.encoder.features import RATE_HZ, FeatureMode, check_encoder, feature_mode, speech_features
 from ....audio.reading.resample import naming, resampler, resampling_note
 from ....audio.tracks import mono, normalize_loudness
-from ....base.errors import LongTalkError
+from ....base.errors import ModelError
 from ....base.values import check_flag
 from ...model.speakers import Speakers, Speech
 from ...run.store.fingerprint import fingerprint, weights_fingerprint
@@ -40,7 +40,7 @@ def _check_complete(model: torch.nn.Module) -> None:
         if name not in UNUSED and (not bool(weight.isfinite().all()) or (weight.ndim > 1 and not bool(weight.any())))
     ]
     if empty:
-        raise LongTalkError(
+        raise ModelError(
             "audio_encoder",
             expected="a complete wav2vec2-chinese-base",
             actual=f"{len(empty)} weights without values, such as {empty[0]}",
@@ -57,7 +57,7 @@ def _checked_model(audio_encoder: Any) -> torch.nn.Module:
     device = getattr(audio_encoder, "load_device", None)
     loadable = isinstance(patcher, comfy.model_patcher.ModelPatcher) and isinstance(device, torch.device)
     if model is None or not loadable:
-        raise LongTalkError(
+        raise ModelError(
             "audio_encoder",
             expected="wav2vec2-chinese-base",
             actual="nothing" if audio_encoder is None else type(audio_encoder).__name__,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
-from ....base.errors import LongTalkError
+from ....base.errors import RunError
 from ....base.files import DamagedFileError, atomic, disk_errors, read_json, write_json
 from ..video.join import WrittenVideo
 from .manifest import FORMAT, ManifestFile
@@ -85,7 +85,7 @@ class RunFolder(RunFiles):
         try:
             return load_file(str(path))
         except (SafetensorError, OSError, ValueError) as error:
-            raise LongTalkError(
+            raise RunError(
                 f"file {path}",
                 expected=f"the tensors window {window} ended with",
                 actual=str(error),

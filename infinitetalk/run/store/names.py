@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
 
-from ....base.errors import LongTalkError
+from ....base.errors import RunError
 from ....base.files import PART_SUFFIX
 from ..video.formats import CODECS, VideoFormat
 
@@ -162,7 +162,7 @@ def run_path(root: Path, name: str) -> Path:
         LongTalkError: a name that is not 16 hexadecimal digits, or a link that leads elsewhere.
     """
     if not _NAME.fullmatch(name):
-        raise LongTalkError(
+        raise RunError(
             "run",
             expected=f"the name of a run, {NAME_LENGTH} hexadecimal digits",
             actual=repr(name[:80]),
@@ -170,7 +170,7 @@ def run_path(root: Path, name: str) -> Path:
         )
     path = root / name
     if path.is_symlink():
-        raise LongTalkError(
+        raise RunError(
             f"run {name}",
             expected="a folder",
             actual=f"a link to {os.readlink(path)}",

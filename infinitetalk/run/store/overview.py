@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ....base.errors import LongTalkError
+from ....base.errors import LongTalkError, RunError
 from ....base.files import DamagedFileError
 from ....base.words import clock
 from .chains import Windows, read_windows, require_file, shown_key
@@ -124,7 +124,7 @@ def find_run(root: Path, name: str) -> Path:
     path = run_path(root, name)
     # A junction of Windows is no symbolic link, but leads elsewhere all the same.
     if not path.is_dir() or path.resolve().parent != root.resolve():
-        raise LongTalkError(
+        raise RunError(
             f"run {name}",
             expected=f"a folder of this name in {root}",
             actual="a link or a file" if os.path.lexists(path) else "none",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ....base.errors import LongTalkError
+from ....base.errors import DiskError, RunError
 from ....base.files import disk_errors
 from .names import RunFiles
 
@@ -33,7 +33,7 @@ def owned(files: RunFiles) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout as error:
-        raise LongTalkError(
+        raise RunError(
             f"run {files.name}",
             expected="a run that nobody else is working on",
             actual=_owner(files.owner_path) or "another process holding it",
@@ -43,7 +43,7 @@ def owned(files: RunFiles) -> Iterator[None]:
         with disk_errors(files.path):
             if isinstance(error, OSError):
                 raise
-        raise LongTalkError(
+        raise DiskError(
             f"folder {files.path}",
             expected="a file system with locks",
             actual=str(error),

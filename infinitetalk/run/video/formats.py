@@ -15,7 +15,7 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from ....base.errors import LongTalkError
+from ....base.errors import InstallError, SettingError
 from ....base.values import shown
 from ...plan.estimate import CODEC_SIZES
 
@@ -121,7 +121,7 @@ class VideoFormat:
 
     def __post_init__(self) -> None:
         if not isinstance(self.codec, str) or self.codec not in _CODECS:
-            raise LongTalkError(
+            raise SettingError(
                 "video codec",
                 expected=f"one of {', '.join(CODECS)}",
                 actual=shown(self.codec),
@@ -129,7 +129,7 @@ class VideoFormat:
             )
         # crf 0 makes x264 write a lossless profile that browsers and televisions cannot play.
         if isinstance(self.crf, bool) or not isinstance(self.crf, int) or not 1 <= self.crf <= 51:
-            raise LongTalkError(
+            raise SettingError(
                 "video quality (crf)",
                 expected="a whole number from 1 (best) to 51",
                 actual=shown(self.crf),
@@ -187,7 +187,7 @@ def check_format(video: VideoFormat, width: int, height: int) -> None:
     codec = _CODECS[video.codec]
     for encoder in (codec.encoder, codec.audio_encoder):
         if encoder not in av.codecs_available:
-            raise LongTalkError(
+            raise InstallError(
                 f"codec {video.codec}",
                 expected=f"a PyAV with the encoder {encoder}",
                 actual=f"PyAV {av.__version__} with {', '.join(available_codecs()) or 'none of our codecs'}",
@@ -196,7 +196,7 @@ def check_format(video: VideoFormat, width: int, height: int) -> None:
     even_width, even_height = codec.even
     if width < 1 or height < 1 or (even_width and width % 2) or (even_height and height % 2):
         sides = " and ".join(side for side, even in (("width", even_width), ("height", even_height)) if even)
-        raise LongTalkError(
+        raise SettingError(
             "video size",
             expected=f"an even {sides} for {video.codec}" if sides else "at least 1x1",
             actual=f"{width}x{height}",

@@ -11,7 +11,7 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from ....base.errors import LongTalkError
+from ....base.errors import FileError, LongTalkError, SettingError
 from ....base.rates import FPS
 from ....base.values import check_number
 from .formats import SCALE_BACK_FLAGS
@@ -120,7 +120,7 @@ def _exact(seconds: float) -> Fraction:
 
 
 def _past_the_end(time: Fraction, end: Fraction, what: str) -> LongTalkError:
-    return LongTalkError(
+    return SettingError(
         "seconds",
         expected=f"a time before the end of {what}, {float(end):.3f} s",
         actual=f"{float(time):.3f} s",
@@ -129,7 +129,7 @@ def _past_the_end(time: Fraction, end: Fraction, what: str) -> LongTalkError:
 
 
 def _unreadable(reason: str) -> LongTalkError:
-    return LongTalkError(
+    return FileError(
         "video",
         expected="a video that can be read",
         actual=" ".join(reason.split())[:200] or "an unreadable file",

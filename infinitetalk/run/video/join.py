@@ -18,7 +18,7 @@ from typing import Any
 import av
 import numpy as np
 
-from ....base.errors import LongTalkError
+from ....base.errors import LongTalkError, RunError, SettingError, SoundError
 from ....base.files import atomic, disk_errors
 from ....base.rates import FPS
 from .formats import FrameDecoder, FrameEncoder, VideoFormat, container_of, open_output
@@ -67,7 +67,7 @@ def join(
             may not be written to.
     """
     if path.suffix.lower() != video.suffix:
-        raise LongTalkError(
+        raise SettingError(
             "video file name",
             expected=f"a name that ends in {video.suffix} for {video.codec}",
             actual=path.name,
@@ -76,7 +76,7 @@ def join(
     if fps < 1:
         raise ValueError(f"fps must be 1 or more, got {fps}")
     if not segments:
-        raise LongTalkError(
+        raise SoundError(
             "video", expected="at least one frame", actual="none", action="Check that the audio is not empty"
         )
     path = path.absolute()
@@ -153,7 +153,7 @@ def _copy(
                 if sound is not None:
                     sound.add_to(target)
             elif found != header:
-                raise LongTalkError(
+                raise RunError(
                     f"segment {path}",
                     expected=f"{header}, as in {segments[0].name}",
                     actual=str(found),
@@ -173,7 +173,7 @@ def _copy(
 
 def _check_first(found: _Header, video: VideoFormat, path: Path) -> None:
     if (found.codec, found.pixel_format) != (video.codec_name, video.pixel_format):
-        raise LongTalkError(
+        raise RunError(
             f"segment {path}",
             expected=f"{video.codec_name} {video.pixel_format}",
             actual=str(found),
@@ -271,7 +271,7 @@ def _open_sound(path: Path, video: VideoFormat) -> Iterator[_Sound]:
         sound = _Sound(container, path)
         name = container.streams.audio[0].codec_context.name
         if name != video.audio_encoder:
-            raise LongTalkError(
+            raise RunError(
                 f"sound {path}",
                 expected=f"{video.audio_encoder}, which goes with {video.codec}",
                 actual=name,
@@ -326,7 +326,7 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 def _unreadable(path: Path, actual: str) -> LongTalkError:
-    return LongTalkError(
+    return RunError(
         f"file {path}",
         expected="a whole video or sound file that LongTalk wrote",
         actual=actual,

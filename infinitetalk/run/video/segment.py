@@ -14,7 +14,7 @@ import av
 import numpy as np
 import torch
 
-from ....base.errors import LongTalkError
+from ....base.errors import ResultError, SettingError
 from ....base.files import atomic, is_disk_error
 from ....base.pictures import rounded_to_bytes
 from ....base.rates import FPS
@@ -40,14 +40,14 @@ def to_bytes(frames: torch.Tensor, first_frame: int = 0) -> np.ndarray:
     """
     shape = list(frames.shape)
     if len(shape) != 4 or shape[3] != 3 or 0 in shape:
-        raise LongTalkError(
+        raise ResultError(
             "video frames",
             expected="[frames, height, width, 3], at least one of each",
             actual=str(shape),
             action="Connect a VAE that decodes to RGB images",
         )
     if not frames.is_floating_point() and frames.dtype != torch.uint8:
-        raise LongTalkError(
+        raise ResultError(
             "video frames",
             expected="float values in 0..1 or uint8",
             actual=str(frames.dtype),
@@ -71,7 +71,7 @@ def _chunk_to_bytes(chunk: torch.Tensor, first_frame: int) -> torch.Tensor:
         finite = torch.isfinite(values).flatten(1).all(dim=1)
         if not bool(finite.all()):
             frame = first_frame + int(torch.nonzero(~finite)[0, 0])
-            raise LongTalkError(
+            raise ResultError(
                 f"video frame {frame}",
                 expected="finite values",
                 actual="NaN or infinity",
@@ -119,7 +119,7 @@ def _open_encoder(container: Any, video: VideoFormat, *, width: int, height: int
     except av.FFmpegError as error:
         if is_disk_error(error):
             raise
-        raise LongTalkError(
+        raise SettingError(
             "video encoder",
             expected=f"{video.codec} to take {width}x{height} at {fps} fps",
             actual=str(error),

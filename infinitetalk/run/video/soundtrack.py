@@ -11,7 +11,7 @@ import numpy as np
 
 from ....audio.reading.layouts import LAYOUTS
 from ....audio.reading.writer import SoundStream, carried_rate_hz
-from ....base.errors import LongTalkError
+from ....base.errors import SoundError
 from ....base.files import atomic
 from ....base.rates import FPS
 from .formats import VideoFormat, open_output
@@ -45,7 +45,7 @@ class Soundtrack:
     def __post_init__(self) -> None:
         shape = tuple(np.shape(self.waveform))
         if len(shape) != 2 or not np.issubdtype(self.waveform.dtype, np.floating):
-            raise LongTalkError(
+            raise SoundError(
                 "soundtrack",
                 expected="float samples [channels, samples]",
                 actual=f"{getattr(self.waveform, 'dtype', type(self.waveform).__name__)} {list(shape)}",
@@ -53,21 +53,21 @@ class Soundtrack:
             )
         channels, samples = shape
         if not 1 <= channels <= MAX_CHANNELS:
-            raise LongTalkError(
+            raise SoundError(
                 "soundtrack",
                 expected=f"1 to {MAX_CHANNELS} channels",
                 actual=f"{channels} channels",
                 action="Mix the sound down to stereo first",
             )
         if samples < 1:
-            raise LongTalkError(
+            raise SoundError(
                 "soundtrack",
                 expected="at least one sample",
                 actual="an empty track",
                 action="Connect audio that has sound",
             )
         if isinstance(self.sample_rate, bool) or not isinstance(self.sample_rate, int) or self.sample_rate < 1:
-            raise LongTalkError(
+            raise SoundError(
                 "soundtrack",
                 expected="a sample rate in whole Hz",
                 actual=repr(self.sample_rate),
@@ -77,7 +77,7 @@ class Soundtrack:
             bad = ~np.isfinite(self.waveform[:, start : start + _CHECK_SAMPLES])
             if bad.any():
                 sample = start + int(np.argmax(bad.any(axis=0)))
-                raise LongTalkError(
+                raise SoundError(
                     "soundtrack",
                     expected="finite samples",
                     actual=f"NaN or infinity at sample {sample} ({sample / self.sample_rate:.2f} s)",

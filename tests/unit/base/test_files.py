@@ -18,7 +18,7 @@ import pytest
 
 import longtalk
 from longtalk.base import files
-from longtalk.base.errors import LongTalkError
+from longtalk.base.errors import FileError, LongTalkError
 from longtalk.base.files import (
     DamagedFileError,
     atomic,
@@ -185,7 +185,7 @@ def test_no_permission_is_said(tmp_path: Path, code: int) -> None:
         OSError(errno.EIO, "broken"),
         av.error.InvalidDataError(1094995529, "no video"),
         ValueError("no number"),
-        LongTalkError("a", expected="b", actual="c", action="d"),
+        FileError("a", expected="b", actual="c", action="d"),
     ],
     ids=repr,
 )

@@ -12,7 +12,7 @@ import torch
 from comfy_runs import sampler_settings
 from watched import forwards_of, frames_hash
 
-from longtalk.base.errors import LongTalkError
+from longtalk.base.errors import LongTalkError, ResultError
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_a_window_that_breaks_later_keeps_those_before_it(
 
     with monkeypatch.context() as patch:
         patch.setitem(net.__dict__, "forward", forward)
-        with pytest.raises(LongTalkError, match=r"window 2: .*NaN.*1 of 2 windows are kept"):
+        with pytest.raises(ResultError, match=r"window 2: .*NaN.*1 of 2 windows are kept.*\[LT-RESULT\]$"):
             run(small)
     assert forwards[0] == 6
     assert len(list(output_folder.rglob("window_*.json"))) == 1

@@ -16,7 +16,7 @@ import torch
 from comfy_runs import sampler_settings
 from watched import calls_of, forwards_of, frames_hash, out_of_memory, raising, sound_seconds
 
-from longtalk.base.errors import LongTalkError
+from longtalk.base.errors import DiskError, TooBigError
 
 STEPS = 2
 WINDOWS = 4
@@ -400,7 +400,7 @@ def test_too_little_memory_stops_the_run_and_keeps_its_windows(
     allowed = {"sampling": STEPS, "decode": 1, "encode": 2}[stage]
     with (
         calls_of(owner(parts), name, raising(out_of_memory, lambda count: count > allowed)) as calls,
-        pytest.raises(LongTalkError, match=r"memory in window 2.*queue the same workflow again"),
+        pytest.raises(TooBigError, match=r"memory in window 2.*queue the same workflow again.*\[LT-MEMORY\]$"),
     ):
         run()
     assert len(calls) < allowed + 40  # an end, not an endless retry
@@ -419,7 +419,7 @@ def test_too_little_memory_before_the_first_window_is_a_clear_error(
     owner, name = STAGES[stage]
     with (
         calls_of(owner(parts), name, raising(out_of_memory, lambda count: True)),
-        pytest.raises(LongTalkError, match=f"memory for {words}"),
+        pytest.raises(TooBigError, match=f"memory for {words}"),
     ):
         run()
     with calls_of(owner(parts), name, raising(out_of_memory, lambda count: count == 1)):
@@ -444,7 +444,7 @@ def test_a_full_disk_stops_the_run_and_it_goes_on_when_there_is_room(
 ) -> None:
     with (
         forwards_of(parts, lambda count: file_limit(2000) if count == 2 * STEPS + 1 else None) as forwards,
-        pytest.raises(LongTalkError, match=r"disk of .*room for .*Free space.*[12] of 4 windows are kept"),
+        pytest.raises(DiskError, match=r"disk of .*room for .*Free space.*[12] of 4 windows are kept.*\[LT-DISK\]$"),
     ):
         run()
     file_limit(resource.RLIM_INFINITY)

@@ -165,7 +165,7 @@ class TestCheckEncoder:
             check_encoder(model)
         assert str(caught.value) == (
             "audio encoder: expected wav2vec2-chinese-base (12 layers, 768 wide), "
-            f"got {actual}. Load wav2vec2-chinese-base_fp16.safetensors in Load Audio Encoder."
+            f"got {actual}. Load wav2vec2-chinese-base_fp16.safetensors in Load Audio Encoder. [LT-MODEL]"
         )
 
     def test_other_models(self) -> None:

@@ -40,7 +40,7 @@ def test_export_of_a_finished_run(runs: Run, finished: RunFolder, tmp_path: Path
     assert runs("export", OTHER, "--to", target)[::2] == (
         1,
         f"error: file {target}: expected a new file, got one that is there already. "
-        "Name another file, or add --force to replace it.\n",
+        "Name another file, or add --force to replace it. [LT-SETTING]\n",
     )
     assert target.read_bytes() == before
     assert runs("export", OTHER, "--to", target, "--force")[0] == 0
@@ -60,7 +60,7 @@ def test_export_of_an_unfinished_run(tmp_path: Path, codec: str) -> None:
     wrong = tmp_path / "out.avi"
     assert call(tmp_path, "export", NAME, "--to", wrong)[2] == (
         f"error: file {wrong}: expected a name that ends in {folder.suffix}, as {codec} needs, got out.avi. "
-        "Change the name's end; nothing is encoded again.\n"
+        "Change the name's end; nothing is encoded again. [LT-SETTING]\n"
     )
 
 
@@ -159,7 +159,7 @@ def test_delete_asks(runs: Run, finished: RunFolder, unfinished: RunFolder, monk
     assert runs("delete", "--all")[::2] == (
         1,
         "error: confirmation: expected a person at the terminal, or --yes, got an input that is no terminal. "
-        "Add --yes to delete without being asked, or --dry-run to see what would be deleted.\n",
+        "Add --yes to delete without being asked, or --dry-run to see what would be deleted. [LT-SETTING]\n",
     )
     total = f"{(finished.bytes() + unfinished.bytes()) / 1e6:.1f} MB"
     for answer in ("n\n", "\n", "", "yep\n"):
@@ -183,7 +183,7 @@ def test_a_run_in_use_is_not_deleted(runs: Run, output: Path, unfinished: RunFol
         assert errors.startswith(
             f"error: run {OTHER}: expected a run that nobody is working on, got process {process} on "
         )
-        assert errors.endswith(". Wait for it to end, or cancel it in ComfyUI.\n")
+        assert errors.endswith(". Wait for it to end, or cancel it in ComfyUI. [LT-RUN]\n")
         code, out, errors = runs("delete", "--all", "--yes")
         assert code == 0
         assert "deleted 1 run, " in out

@@ -127,7 +127,7 @@ class TestPrepare:
         assert (code, said) == (1, "")
         assert errors == (
             f"error: file {target}: expected a new file, got one that is there already. "
-            "Name another file, or add --force to replace it.\n"
+            "Name another file, or add --force to replace it. [LT-SETTING]\n"
         )
         assert target.read_text() == "mine"
         assert command("prepare", talk, target, "--force")[0] == 0

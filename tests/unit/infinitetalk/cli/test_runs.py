@@ -51,7 +51,7 @@ def test_a_list_of_nothing(tmp_path: Path) -> None:
     assert (code, out) == (1, "")
     assert errors == (
         f"error: output folder: expected a folder, got {tmp_path / 'none'}, which is none. "
-        "Name ComfyUI's output folder with --output.\n"
+        "Name ComfyUI's output folder with --output. [LT-SETTING]\n"
     )
 
 
@@ -184,7 +184,7 @@ def test_inspect(runs: Run, finished: RunFolder) -> None:
     assert (code, out) == (1, "")
     assert errors == (
         "error: second: expected 0 to below 2.4, the length of the video, got 60. "
-        "Take the second from the player's clock.\n"
+        "Take the second from the player's clock. [LT-SETTING]\n"
     )
     code, out, errors = runs("inspect", NAME, "--at", "0.84", "--verify")
     assert (code, errors) == (0, "")
@@ -232,7 +232,7 @@ def test_seconds_of_windows_that_are_not_there(runs: Run, finished: RunFolder) -
     damage(finished.manifest_path)
     assert runs("inspect", NAME, "--at", "2")[2] == (
         f"error: run {NAME}: expected a manifest that tells where its windows are, got damaged manifest. "
-        "Queue the same workflow again; it writes the manifest anew.\n"
+        "Queue the same workflow again; it writes the manifest anew. [LT-RUN]\n"
     )
 
 
@@ -283,7 +283,7 @@ def test_only_names_of_runs_are_taken(runs: Run, command: str, name: str, tmp_pa
     code, _, errors = runs(command, name, *more)
     assert code == 1
     assert errors.startswith("error: run: expected the name of a run, 16 hexadecimal digits, got ")
-    assert errors.endswith(". Take the name from the list of runs.\n")
+    assert errors.endswith(". Take the name from the list of runs. [LT-RUN]\n")
     assert errors.count("\n") == 1
 
 
@@ -297,12 +297,12 @@ def test_links_and_missing_runs_are_refused(runs: Run, output: Path, command: st
     assert runs(command, NAME, *more)[::2] == (
         1,
         f"error: run {NAME}: expected a folder, got a link to {outside}. "
-        "Remove the link; runs stay inside the output folder.\n",
+        "Remove the link; runs stay inside the output folder. [LT-RUN]\n",
     )
     assert runs(command, "d" * 16, *more)[::2] == (
         1,
         f"error: run {'d' * 16}: expected a folder of this name in {root}, got none. "
-        "Take the name from `runs list`, or name ComfyUI's output folder with --output.\n",
+        "Take the name from `runs list`, or name ComfyUI's output folder with --output. [LT-RUN]\n",
     )
     assert list(states(output)) == [OTHER]
     assert (outside / "talk.mp4").exists()
