@@ -6,6 +6,7 @@
 - rates, grid: frames per second and other rates; how the families' VAEs pack frames into latents
 - segment: a stretch of time; energy: how strong a section of a song is
 - wav2vec2: what the speech encoder is that InfiniteTalk was trained with
+- codecs: what each video codec takes on the disk, and whether it takes crf
 - files: files that are whole or not there; what the disk's errors mean
 - pictures: pictures and masks cut and scaled to the video's shape, and rounded to bytes
 - canvas, strip, waves: a surface to draw on, a timeline on it, a sound over it

@@ -16,6 +16,7 @@ from typing import Any
 import comfy.model_management
 import torch
 
+from ...base.codecs import CODEC_SIZES
 from ...base.errors import DiskError, TooBigError
 from ...base.grid import WAN_GRID, LatentGrid
 from ..plan import estimate
@@ -244,7 +245,7 @@ def _check_disk(demand: Demand, start: int, folder: Path) -> int:
 def _less_disk(written: Callable[[int, str, int], int], video: VideoFormat, start: int, more: int, free: int) -> str:
     """What to change so that it fits, in words; settings only where they are enough."""
     ways = []
-    for codec in (name for name, size in estimate.CODEC_SIZES.items() if size.takes_crf):
+    for codec in (name for name, size in CODEC_SIZES.items() if size.takes_crf):
         # Other settings are another run, which begins at its first window.
         below = video.crf if codec == video.codec else video.crf - 1
         fitting = (crf for crf in range(below + 1, _WORST_CRF + 1) if written(0, codec, crf) <= free)

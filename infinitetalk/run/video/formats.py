@@ -15,9 +15,9 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+from ....base.codecs import CODEC_SIZES
 from ....base.errors import InstallError, SettingError
 from ....base.values import shown
-from ...plan.estimate import CODEC_SIZES
 
 logger = logging.getLogger(__name__)
 
