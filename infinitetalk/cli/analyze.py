@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...base.errors import LongTalkError, SettingError
-from .arguments import add_force, add_json, check_new_file, new_file
+from ...base.files import new_file
+from .arguments import add_force, add_json, check_new_file
 from .terminal import Progress, complain, say, say_json
 
 if TYPE_CHECKING:

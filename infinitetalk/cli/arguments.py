@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
-from collections.abc import Iterator
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
 
 from ...base.errors import LongTalkError, SettingError
-from ...base.files import atomic, disk_errors
 from ...base.rates import FPS, WINDOW_FRAMES
 from ...base.times import parse_time
 from ..plan.ltx_windows import OVERLAP_S, WINDOW_S, geometry, plan_ltx
@@ -67,19 +64,6 @@ def windows(chosen: argparse.Namespace, duration_s: Fraction) -> Plan:
         return plan_windows(ceil(duration_s * FPS), chosen.window_frames, chosen.motion_frames, chosen.mode)
     shape = geometry(chosen.window_seconds, chosen.overlap_seconds, chosen.fps)
     return plan_ltx(ceil(duration_s * shape.fps), shape)
-
-
-@contextlib.contextmanager
-def new_file(path: Path) -> Iterator[Path]:
-    """Give a name to write to; the file appears under ``path`` when it is complete, and its folder is made.
-
-    Raises:
-        LongTalkError: the disk is full, or refuses the file.
-    """
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic(path) as part:
-        yield part
 
 
 def check_new_file(path: Path, force: bool) -> None:

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from ...base.errors import RunError, SettingError
-from ...base.files import DamagedFileError
 from ...base.rates import FPS, FRAME_SLACK
 from ...base.words import clock, count
 from ..run.seeds import SEED_LIMIT
-from ..run.store.chains import Chain, check_file, require_file
+from ..run.store.chains import Chain
 from ..run.store.manifest import About
 from ..run.store.overview import Overview
-from ..run.store.record import WindowRecord
 from ..run.store.windows_text import LEGEND, marks_of
 from ..run.window_stats import WindowStats, begins_shot
 from .terminal import megabytes, table
@@ -144,6 +141,8 @@ def lines(run: Overview) -> Iterator[str]:
         frames = f"{count(about.frames, 'frame')} at {about.fps} fps"
         yield f"{clock(about.frames, about.fps)} ({frames}), windows: {run.windows_text}"
     yield f"folder {run.folder.path}: {megabytes(run.bytes)}"
+    if run.foreign:
+        yield f"not from LongTalk, and never touched: {', '.join(run.foreign)}"
     yield ""
     rows = [["files", "", "disk"], *([use.kind.value, str(use.files), megabytes(use.bytes)] for use in run.use)]
     yield from table(rows, right=(1, 2))
@@ -233,70 +232,8 @@ def to_json(run: Overview, at: Moment | None, damage: Sequence[str] | None) -> d
             }
             for other in run.windows.chains[1:]
         ],
+        "foreign": list(run.foreign),
         "damaged_records": list(run.windows.damage),
         "at": at and asdict(at),
         "damage": None if damage is None else list(damage),
     }
-
-
-def verify(run: Overview) -> tuple[int, list[str]]:
-    """Read every file that has a checksum; how many there are, and in words which are not as they were written."""
-    folder, windows = run.folder, run.windows
-    checks = [(f"window {record.window} ({record.key})", record) for record in windows.records]
-    damage = [] if run.problem is None else [f"the run: {run.detail}"]
-    damage += windows.damage
-    checked = 1 + len(windows.records) + len(windows.damage)  # the JSON files, which were read with the overview
-    for what, record in checks:
-        for path, sum_ in (
-            (folder.segment_path(record.window, record.key), record.segment),
-            (folder.carry_path(record.window, record.key), record.carry),
-        ):
-            checked += 1
-            try:
-                check_file(path, sum_)
-            except DamagedFileError as error:
-                damage.append(f"{what}: {error}")
-        damage += _wrong_length(run, record)
-    for name, found in (("sound", sound_damage(run)), ("video", video_damage(run))):
-        if found is not None:
-            checked += 1 if name == "sound" else 2  # the video has a file with its checksum
-            damage += [f"{name}: {found}"] if found else []
-    return checked, damage
-
-
-def _wrong_length(run: Overview, record: WindowRecord) -> list[str]:
-    about = run.about
-    if about is None:
-        return []
-    due = about.ends[record.window - 1] - about.start_of(record.window) if record.window <= len(about.ends) else 0
-    if record.frames == due:
-        return []
-    return [f"window {record.window} ({record.key}): {count(record.frames, 'frame')} where the plan has {due}"]
-
-
-def sound_damage(run: Overview) -> str | None:
-    """What is wrong with the sound: "" for nothing, None when there is no sound to look at."""
-    if run.about is None or (run.finished and not run.windows.current):
-        return None
-    path = run.folder.sound_path
-    try:
-        require_file(path)
-    except DamagedFileError as error:
-        return str(error)
-    return "" if run.folder.is_sound(run.sound) else f"{path.name} is not as it was written"
-
-
-def video_damage(run: Overview) -> str | None:
-    """What is wrong with the whole video: "" for nothing, None when there is no video to look at."""
-    noted_path = run.folder.video_record_path
-    if not os.path.lexists(noted_path):
-        return None
-    try:
-        require_file(noted_path)
-        noted = run.folder.recorded_video()
-        if noted is None:
-            return None
-        check_file(run.folder.video_path, noted[1])
-    except (DamagedFileError, OSError) as error:
-        return str(error)
-    return ""

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...base.errors import FileError, SettingError
-from .arguments import add_force, add_json, add_windows, check_new_file, new_file, windows
+from ...base.files import new_file
+from .arguments import add_force, add_json, add_windows, check_new_file, windows
 from .terminal import Progress, say, say_json
 
 if TYPE_CHECKING:

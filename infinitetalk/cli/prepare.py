@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...audio.prepare.stages import AS_PRESET, SETTINGS, stages_from
-from .arguments import add_force, add_json, check_new_file, new_file, seconds
+from ...base.files import new_file
+from .arguments import add_force, add_json, check_new_file, seconds
 from .terminal import Progress, complain, megabytes, say, say_json
 
 if TYPE_CHECKING:

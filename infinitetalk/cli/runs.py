@@ -9,10 +9,12 @@ from typing import Any
 
 from ...base.errors import LongTalkError, SettingError
 from ...base.words import count
+from ..run.store import change
 from ..run.store.names import RUNS_FOLDER
-from ..run.store.overview import Overview, Problem, overview, overviews
-from . import change, describe
-from .arguments import add_force, add_json, seconds
+from ..run.store.overview import Overview, overview, overviews
+from ..run.store.verify import verify
+from . import describe
+from .arguments import add_force, add_json, check_new_file, seconds
 from .terminal import complain, confirm, megabytes, say, say_json, table
 
 
@@ -86,7 +88,7 @@ def _say_table(runs: Sequence[Overview]) -> None:
 def _inspect(chosen: argparse.Namespace) -> int:
     run = overview(_root(chosen), chosen.name)
     at = None if chosen.at is None else describe.moment(run, chosen.at)
-    checked, damage = describe.verify(run) if chosen.verify else (0, [])
+    checked, damage = verify(run) if chosen.verify else (0, [])
     if chosen.json:
         say_json(describe.to_json(run, at, damage if chosen.verify else None))
         return 1 if damage else 0
@@ -108,7 +110,9 @@ def _inspect(chosen: argparse.Namespace) -> int:
 
 def _export(chosen: argparse.Namespace) -> int:
     run = overview(_root(chosen), chosen.name)
-    done = change.export(run, chosen.to, force=chosen.force)
+    change.check_target(run, chosen.to)
+    check_new_file(chosen.to.absolute(), chosen.force)
+    done = change.export(run, chosen.to)
     for note in done.notes:
         complain(f"note: {note}")
     say(f"exported {done.what}, {megabytes(done.bytes)}: {chosen.to}")
@@ -135,7 +139,10 @@ def _delete(chosen: argparse.Namespace) -> int:
     freed = failed = 0
     for run in runs:
         try:
-            freed += remove(run.folder)
+            deleted = remove(run.folder)
+            freed += deleted.bytes
+            if deleted.left:
+                complain(f"note: {run.folder.path} stays, with what is not from LongTalk: {', '.join(deleted.left)}")
         except (LongTalkError, OSError) as error:
             complain(f"error: {error}")
             failed += 1
@@ -158,8 +165,9 @@ def _chosen_runs(root: Path, chosen: argparse.Namespace) -> list[Overview]:
         return runs
     runs = []
     for run in overviews(root):
-        if run.user or run.problem in (Problem.NOT_A_RUN, Problem.UNREADABLE):
-            complain(f"note: {run.folder.name} is left alone: {run.state}")
+        left_alone = change.why_left_alone(run)
+        if left_alone:
+            complain(f"note: {run.folder.name} is left alone: {left_alone}")
         elif chosen.all or run.finished == chosen.finished:
             runs.append(run)
     return runs

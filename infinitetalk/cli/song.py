@@ -7,9 +7,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...base.files import new_file
 from ...base.words import time_text
 from ..plan.song_text import SUBJECT
-from .arguments import add_force, add_json, add_windows, check_new_file, new_file, windows
+from .arguments import add_force, add_json, add_windows, check_new_file, windows
 from .terminal import Progress, say, say_json, table
 
 if TYPE_CHECKING:

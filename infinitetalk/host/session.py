@@ -11,17 +11,19 @@ from pathlib import Path
 import comfy.model_management
 import torch
 
-from ...base.errors import LongTalkError
+from ...base.errors import LongTalkError, RunError
+from ...base.files import is_file
 from ...base.words import clock_text
 from ..plan.estimate import Estimate
 from ..run.finish import Finish
 from ..run.loop import MadeWindow, Start, run_windows
 from ..run.progress import RunProgress
 from ..run.store.folder import RunFolder
-from ..run.store.manifest import About
-from ..run.store.record import WindowRecord
+from ..run.store.manifest import About, Manifest
+from ..run.store.record import FileSum, WindowRecord
 from ..run.store.recorder import Recorder
 from ..run.store.reuse import Reuse, similar_run
+from ..run.store.start_over import end_attempt, is_started_over, start_over
 from ..run.store.take import Take, kept_text
 from ..run.video.join import WrittenVideo, join
 from ..run.video.soundtrack import write_sound
@@ -77,11 +79,13 @@ class Session:
     def make(self) -> Result:
         """The finished video; see :func:`make` for the errors."""
         run, notes = self._run, self._course.notes
-        if run.resume is Resume.START_OVER:
-            self.folder.discard_windows()
-            self.folder.discard_video()
+        self.folder.check_format()
         images = Images(self._plan.frames, *run.size) if run.return_images else None
-        video = self.folder.finished_video(self._take.video_key)
+        video = None
+        if run.resume is Resume.AUTO:
+            video = self.folder.finished_video(self._take.video_key)
+        elif not is_started_over(self.folder, self._take.video_key):
+            start_over(self.folder, self._take.video_key)
         was_finished = video is not None
         records: Sequence[WindowRecord]
         if video is not None:
@@ -97,11 +101,21 @@ class Session:
             images.add_files([video.path])
             notes.append(_FROM_FILES)
         # A run that was killed between its video and its report gets the report now.
-        if not (was_finished and self.folder.report_path.exists()):
-            self.folder.write_report(self._report(video, records, whole=True))
+        if not (was_finished and is_file(self.folder.report_path)):
+            self._write_report(video, records)
         if run.keep is Keep.VIDEO:
             self.folder.discard_windows()
+        self._tidy()
         report = self._report(video, records, whole=False)
+        if not is_file(video.path):
+            raise RunError(
+                f"run {self.folder.name}",
+                expected="its folder to stay as it is while the video is made",
+                actual=f"{video.path}, which is gone",
+                action="Queue the same workflow again",
+            )
+        if not was_finished:
+            end_attempt(self.folder, self._take.video_key)  # the last of all: who is killed before it goes on
         log.info("%s: %d frames in %s", video.path, video.frames, clock_text(time.perf_counter() - self._course.began))
         return Result(video, images.frames if images else None, report)
 
@@ -161,12 +175,11 @@ class Session:
     def _write_manifest(self) -> None:
         """Describe the run on disk, unless it is described already; the sound first, its sum is in the manifest."""
         run, plan = self._run, self._plan
-        manifest = self.folder.read_manifest() or {}
-        sum_ = manifest.get("sound")
-        if manifest.get("parts") == self._parts and self.folder.is_sound(sum_):
+        there = self.folder.manifest()
+        if there is not None and there.parts == self._parts and self.folder.is_sound(there.sound):
             return
         write_sound(self.folder.sound_path, run.sound, run.video, frames=plan.frames, fps=plan.fps)
-        self.folder.write_manifest(
+        manifest = Manifest(
             parts=self._parts,
             about=About(
                 created=time.strftime("%Y-%m-%d %H:%M:%S"),
@@ -180,8 +193,10 @@ class Session:
                 steps=run.denoising_steps,
                 ends=tuple(window.output[1] for window in plan.windows),
                 shots=tuple(index + 1 for index in plan.shot_starts),
-            ).to_json(),
+            ),
+            sound=FileSum.of(self.folder.sound_path),
         )
+        self.folder.write_manifest(manifest)
 
     # Making the rest.
 
@@ -244,7 +259,7 @@ class Session:
         total = len(self._plan.windows)
         if not records:
             return f"No window of {total} was finished"
-        there = sum(self.folder.record_path(window, key).exists() for window, key in enumerate(take.keys, start=1))
+        there = sum(is_file(self.folder.record_path(window, key)) for window, key in enumerate(take.keys, start=1))
         kept = f"{there} of {total} windows are kept; queue the same workflow again to go on with them"
         path = self.folder.partial_path(len(records), total)
         try:
@@ -267,8 +282,23 @@ class Session:
     def _join(self, records: Sequence[WindowRecord]) -> WrittenVideo:
         video = self._joined(self.folder.video_path, records)
         self.folder.record_video(video, self._take.video_key)
-        self.folder.discard_partials()
         return video
+
+    def _tidy(self) -> None:
+        """Remove what stopped attempts left to watch, also those that were killed before they did so themselves."""
+        try:
+            self.folder.discard_partials()
+        except LongTalkError as error:
+            log.warning("run %s: %s", self.folder.name, error)
+            self._course.notes.append(f"what a stopped run left to watch could not be removed: {error}")
+
+    def _write_report(self, video: WrittenVideo, records: Sequence[WindowRecord]) -> None:
+        """Keep the report beside the video. The video is whole: it is not lost for want of the report."""
+        try:
+            self.folder.write_report(self._report(video, records, whole=True))
+        except LongTalkError as error:
+            log.warning("run %s: its report could not be written: %s", self.folder.name, error)
+            self._course.notes.append(f"the report could not be written to {self.folder.report_path.name}: {error}")
 
     def _report(self, video: WrittenVideo, records: Sequence[WindowRecord], *, whole: bool) -> str:
         return run_report(self._run, self.folder, self._course, video, records, whole=whole)

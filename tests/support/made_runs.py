@@ -14,7 +14,8 @@ from longtalk.infinitetalk.plan.windows import Plan, plan_windows
 from longtalk.infinitetalk.run.loop import Fallbacks, MadeWindow
 from longtalk.infinitetalk.run.seeds import parse_rerender, window_seeds
 from longtalk.infinitetalk.run.store.folder import RunFolder
-from longtalk.infinitetalk.run.store.record import video_key, window_keys
+from longtalk.infinitetalk.run.store.manifest import About, Manifest
+from longtalk.infinitetalk.run.store.record import FileSum, video_key, window_keys
 from longtalk.infinitetalk.run.store.recorder import Recorder
 from longtalk.infinitetalk.run.video.formats import VideoFormat
 from longtalk.infinitetalk.run.video.join import WrittenVideo, join
@@ -67,11 +68,20 @@ def make_run(
     seeds = window_seeds(seed, len(plan.windows), parse_rerender(rerender, len(plan.windows)), begins)
     keys = window_keys(name, seeds, shots=begins)
     write_sound(folder.sound_path, tone(plan.frames / FPS), video, frames=plan.frames, fps=FPS)
-    about = {
-        "created": "2026-11-21 08:00:00", "width": WIDTH, "height": HEIGHT, "codec": video.codec, "crf": video.crf,
-        "fps": FPS, "frames": plan.frames, "seed": seed, "steps": 4, "ends": [w.output[1] for w in plan.windows],
-    }  # fmt: skip
-    folder.write_manifest(PARTS, {**about, "shots": [index + 1 for index in begins]} if len(shots) > 1 else about)
+    about = About(
+        created="2026-11-21 08:00:00",
+        width=WIDTH,
+        height=HEIGHT,
+        codec=video.codec,
+        crf=video.crf,
+        fps=FPS,
+        frames=plan.frames,
+        seed=seed,
+        steps=4,
+        ends=tuple(window.output[1] for window in plan.windows),
+        shots=tuple(index + 1 for index in begins),
+    )
+    folder.write_manifest(Manifest(PARTS, about, FileSum.of(folder.sound_path)))
     recorder = Recorder(folder, video, keys, seeds)
     for index in range(len(plan.windows) if windows is None else windows):
         if not folder.record_path(index + 1, keys[index]).exists():

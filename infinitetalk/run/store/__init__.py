@@ -9,5 +9,7 @@
 - take: the windows of a run with certain seeds; chains: which finished windows belong together
 - reuse: what an earlier attempt left of a run
 - fingerprint: digests of values, for a run's name
+- start_over: an attempt that threw the windows away and has not come to its end
 - overview: all runs of a folder, for a person; windows_text: the windows of one, in words
+- verify: which files of a run are not as they were written; change: a person exports and deletes runs
 """

@@ -10,15 +10,13 @@ Only the records are read here, not the large files they vouch for.
 
 from __future__ import annotations
 
-import stat
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from ....base.files import DamagedFileError
+from ....base.files import DamagedFileError, require_file
 from .folder import RunFolder
-from .record import FileSum, WindowRecord, digest_before_shot, keys_shown, window_digest
+from .record import WindowRecord, digest_before_shot, keys_shown, window_digest
 
 Chain = tuple[WindowRecord, ...]
 
@@ -68,7 +66,6 @@ def read_windows(folder: RunFolder) -> Windows:
 def shown_key(folder: RunFolder) -> str | None:
     """What :func:`~.record.video_key` gave for the whole video; None without a video of the size that was noted."""
     try:
-        require_file(folder.video_record_path)
         noted = folder.recorded_video()
         if noted is None:
             return None
@@ -78,34 +75,12 @@ def shown_key(folder: RunFolder) -> str | None:
         return None
 
 
-def require_file(path: Path) -> int:
-    """The size of a file; nothing that leads elsewhere (a link) or never ends (a pipe) counts as one.
-
-    Raises:
-        DamagedFileError: it is no file, or there is none.
-    """
-    try:
-        found = path.lstat()
-    except OSError as error:
-        raise DamagedFileError(f"{path.name} cannot be read ({error.strerror})") from error
-    if not stat.S_ISREG(found.st_mode):
-        raise DamagedFileError(f"{path.name} is not a file")
-    return found.st_size
-
-
-def check_file(path: Path, sum_: FileSum) -> None:
-    """Raise DamagedFileError unless the file is there, is no link, and has this checksum."""
-    require_file(path)
-    sum_.check(path)
-
-
 def _read_records(folder: RunFolder) -> tuple[list[WindowRecord], list[str]]:
     records, damage = [], []
     for window, key, path in sorted(folder.window_files()):
         if path != folder.record_path(window, key) or window < 1:
             continue  # another way to write the number, which LongTalk never takes
         try:
-            require_file(path)
             record = folder.read_record_unchecked(window, key)
             record.check_numbers()
         except (DamagedFileError, OSError) as error:

@@ -1,31 +1,47 @@
 """A run on disk: what each finished window left, whether that is still as it was written, and what is thrown away.
 
 The files have the names of :mod:`.names`, and every file appears under its name complete or not at all. Only JSON and
-safetensors are read, never pickle.
+safetensors are read, never pickle. Every file is opened and made by :mod:`....base.files`, so that nothing leads out of
+the folder, whoever filled it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
 
 from ....base.errors import RunError
-from ....base.files import DamagedFileError, atomic, disk_errors, read_json, write_json
+from ....base.files import (
+    DamagedFileError,
+    atomic,
+    copy_file,
+    disk_errors,
+    is_file,
+    make_folder,
+    open_file,
+    read_json,
+    remove,
+    what_is,
+    write_json,
+)
 from ..video.join import WrittenVideo
-from .manifest import FORMAT, ManifestFile
-from .names import NAME_LENGTH, RunFiles, run_names, run_path
+from .manifest import FORMAT, Manifest, OtherFormatError, read_manifest, write_manifest
+from .names import NAME_LENGTH, FileKind, RunFiles, is_window_file, kind_of, run_names, run_path
 from .owner import owned, user_of
 from .record import FileSum, WindowRecord
 from .video_record import finished_video, recorded_video, write_video_record
 
 if TYPE_CHECKING:
     import torch
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["FORMAT", "NAME_LENGTH", "Finished", "RunFolder", "run_names", "run_path"]
 
@@ -47,15 +63,26 @@ class RunFolder(RunFiles):
     """The files of one run, read and written; see :class:`~.names.RunFiles` for the arguments."""
 
     def create(self) -> None:
-        with disk_errors(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
+        """Make the folder; see :func:`~....base.files.make_folder` for the errors."""
+        make_folder(self.path)
 
     @contextlib.contextmanager
     def owned(self) -> Iterator[None]:
-        """Make the folder and hold the run while the block runs, see :func:`~.owner.owned`."""
+        """Make the folder and hold the run while the block runs, see :func:`~.owner.owned`.
+
+        What a process that was killed left half written is cleaned away first.
+        """
         self.create()
         with owned(self):
+            for path in self._listed():
+                if kind_of(path.name) is FileKind.UNFINISHED and what_is(path) != "a folder":
+                    remove(path)
             yield
+
+    def _listed(self) -> list[Path]:
+        """All that lies in the folder, in the order of the names; raises LongTalkError where it cannot be listed."""
+        with disk_errors(self.manifest_path):
+            return sorted(self.path.iterdir())
 
     def in_use(self) -> str | None:
         """See :func:`~.owner.user_of`."""
@@ -79,12 +106,13 @@ class RunFolder(RunFiles):
         Raises:
             LongTalkError: the file cannot be read (it was checked before).
         """
-        from safetensors.torch import load_file  # as in write_carry
+        from safetensors.torch import load  # as in write_carry
 
         path = self.carry_path(window, key)
         try:
-            return load_file(str(path))
-        except (SafetensorError, OSError, ValueError) as error:
+            with open_file(path) as file:
+                return load(file.read())
+        except (SafetensorError, DamagedFileError, OSError, ValueError) as error:
             raise RunError(
                 f"file {path}",
                 expected=f"the tensors window {window} ended with",
@@ -103,11 +131,11 @@ class RunFolder(RunFiles):
         ]
         for source, target in pairs:
             with atomic(target) as part:
-                part.unlink(missing_ok=True)
+                part.unlink()
                 try:
-                    os.link(source, part)
-                except OSError:
-                    shutil.copyfile(source, part)
+                    os.link(source, part, follow_symlinks=False)
+                except (OSError, NotImplementedError):
+                    copy_file(source, part)
         adopted = replace(record, key=key)
         self.commit(adopted)
         return adopted
@@ -147,7 +175,7 @@ class RunFolder(RunFiles):
                 records.append(self.read_record(window, key))
             except FileNotFoundError:
                 later = (self.record_path(number, keys[number - 1]) for number in range(window + 1, last + 1))
-                missing = any(path.exists() for path in later)
+                missing = any(is_file(path) for path in later)
                 return Finished(tuple(records), f"the record of window {window} is missing" if missing else None)
             except DamagedFileError as damage:
                 return Finished(tuple(records), f"window {window}: {damage}")
@@ -165,22 +193,41 @@ class RunFolder(RunFiles):
 
     # What describes the whole run.
 
-    @property
-    def manifest(self) -> ManifestFile:
-        return ManifestFile(self.manifest_path)
+    def check_format(self) -> None:
+        """Refuse the folder of a run that another version of LongTalk made; nothing in it is changed.
 
-    def write_manifest(self, parts: Mapping[str, str], about: Mapping[str, Any]) -> None:
-        """Describe the run, see :meth:`~.manifest.ManifestFile.write`; the sound file must be there."""
-        self.manifest.write(parts, about, FileSum.of(self.sound_path))
+        Raises:
+            LongTalkError: it is one.
+        """
+        with contextlib.suppress(FileNotFoundError, DamagedFileError):
+            try:
+                read_manifest(self.manifest_path)
+            except OtherFormatError as other:
+                raise RunError(
+                    f"run {self.name}",
+                    expected="a folder that this version of LongTalk made",
+                    actual=str(other),
+                    action=f"Move {self.path} away, or delete it, then queue the workflow again",
+                ) from other
 
-    def read_manifest(self) -> dict[str, Any] | None:
-        """See :meth:`~.manifest.ManifestFile.read_if_good`."""
-        return self.manifest.read_if_good()
-
-    def is_sound(self, expected: Any) -> bool:
-        """Whether the sound file is the one that a manifest's entry ``sound`` describes."""
+    def manifest(self) -> Manifest | None:
+        """What the run is; None where that is not known: this version has no manifest that it can use."""
         try:
-            FileSum.from_json(expected).check(self.sound_path)
+            return read_manifest(self.manifest_path)
+        except (FileNotFoundError, OtherFormatError):
+            return None
+        except DamagedFileError as damage:
+            logger.warning("run %s: %s", self.name, damage)
+            return None
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        """See :func:`~.manifest.write_manifest`."""
+        write_manifest(self.manifest_path, manifest)
+
+    def is_sound(self, expected: FileSum) -> bool:
+        """Whether the sound file is the one that a manifest describes."""
+        try:
+            expected.check(self.sound_path)
         except DamagedFileError:
             return False
         return True
@@ -203,11 +250,12 @@ class RunFolder(RunFiles):
             part.write_text(text + "\n", "utf-8")
 
     def bytes(self) -> int:
-        """How many bytes the run takes on the disk."""
+        """How many bytes the run takes on the disk; as far as it can be listed."""
         total = 0
-        for path in self.path.iterdir():
-            with contextlib.suppress(OSError):
-                total += path.lstat().st_size
+        with contextlib.suppress(OSError):
+            for path in self.path.iterdir():
+                with contextlib.suppress(OSError):
+                    total += path.lstat().st_size
         return total
 
     # What is thrown away; files that are not LongTalk's stay.
@@ -215,25 +263,25 @@ class RunFolder(RunFiles):
     def discard_from(self, window: int, keys: Sequence[str], last: int | None = None) -> None:
         """Take window ``window`` and those after it, up to ``last``, out of the run: what is made anew there may differ
         in a bit."""
-        with disk_errors(self.path):
-            for number in range(window, (len(keys) if last is None else last) + 1):
-                for path in (self.record_path, self.carry_path, self.segment_path):
-                    path(number, keys[number - 1]).unlink(missing_ok=True)
+        for number in range(window, (len(keys) if last is None else last) + 1):
+            for path in (self.record_path, self.carry_path, self.segment_path):
+                remove(path(number, keys[number - 1]))
 
     def discard_windows(self) -> None:
-        """Remove all windows of all seeds, and the sound; the video and the manifest stay."""
-        with disk_errors(self.path):
-            for path in (self.sound_path, *self.all_window_files()):
-                path.unlink(missing_ok=True)
+        """Remove all windows of all seeds, and the sound; the video and the manifest stay.
+
+        The records go first: what is left when this is stopped half way counts as never made.
+        """
+        files = [path for path in self._listed() if is_window_file(path.name)]
+        for path in (*sorted(files, key=lambda path: path.suffix != ".json"), self.sound_path):
+            remove(path)
 
     def discard_video(self) -> None:
         """Remove the joined video and its record."""
-        with disk_errors(self.path):
-            for path in (self.video_record_path, self.video_path):
-                path.unlink(missing_ok=True)
+        for path in (self.video_record_path, self.video_path):
+            remove(path)
 
     def discard_partials(self) -> None:
         """Remove the videos that cancelled runs left to watch."""
-        with disk_errors(self.path):
-            for path in self.partial_files():
-                path.unlink(missing_ok=True)
+        for path in self.partial_files():
+            remove(path)

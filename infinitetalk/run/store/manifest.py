@@ -2,11 +2,14 @@
 
 The file holds the number of the format, the digests of what decides the run's result, by name; what a person wants to
 know of the run (:class:`About`); and the checksum of the sound file.
+
+The format is a promise: a run that is on the disk in this format is found again and goes on, whatever LongTalk comes
+after this one. ``tests/assets/stored_run`` is one that a test goes on with. A version that cannot keep that promise
+raises :data:`FORMAT`; it names the runs of another format as such, and leaves them alone.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -18,8 +21,6 @@ from ..seeds import SEED_LIMIT
 from ..video.formats import CODECS, VideoFormat
 from .record import FRAMES_LIMIT, FileSum
 
-logger = logging.getLogger(__name__)
-
 FORMAT = 2
 """The format of a run's files. 2: a window's record says what the window was made again with (``retake``)."""
 
@@ -27,55 +28,20 @@ _SIZE_LIMIT = 1 << 16
 _FPS_LIMIT = 1001
 _CRF_LIMIT = 52
 _STEPS_LIMIT = 1 << 31
+_FORMAT_LIMIT = 1 << 20
 
 
 class OtherFormatError(Exception):
-    """A manifest that is whole, but that another version of LongTalk wrote; the message says which format it has."""
-
-
-class ManifestFile:
-    """The manifest of one run.
+    """A manifest that is whole, but that another version of LongTalk wrote; the message says which format it has.
 
     Args:
-        path: of the file, which need not be there.
+        found: the number of its format.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def write(self, parts: Mapping[str, str], about: Mapping[str, Any], sound: FileSum) -> None:
-        """Describe the run.
-
-        Args:
-            parts: digests of what decides the result, by name.
-            about: what a person wants to know, as :meth:`About.to_json` gives it.
-            sound: the checksum of the sound file.
-        """
-        content = {"format": FORMAT, "parts": dict(parts), "about": dict(about), "sound": asdict(sound)}
-        write_json(self.path, content)
-
-    def read(self) -> dict[str, Any]:
-        """What :meth:`write` wrote, by the names of its arguments; the entries themselves are not looked into.
-
-        Raises:
-            FileNotFoundError
-            DamagedFileError: the file is not as it was written.
-            OtherFormatError: another version of LongTalk wrote it.
-        """
-        manifest = read_json(self.path)
-        if manifest.get("format") != FORMAT:
-            raise OtherFormatError(f"its format is {manifest.get('format')!s:.20}, not {FORMAT}")
-        return manifest
-
-    def read_if_good(self) -> dict[str, Any] | None:
-        """As :meth:`read`; None when there is no manifest that this version can use: the run then writes it anew."""
-        try:
-            return self.read()
-        except (FileNotFoundError, OtherFormatError):
-            return None
-        except (DamagedFileError, OSError) as damage:
-            logger.warning("run %s: %s", self.path.parent.name, damage)
-            return None
+    def __init__(self, found: int) -> None:
+        self.older = found < FORMAT
+        age = "an older" if self.older else "a newer"
+        super().__init__(f"its format is {found}, that of {age} LongTalk; this one has {FORMAT}")
 
 
 @dataclass(frozen=True)
@@ -150,6 +116,60 @@ class About:
         """The windows of the shot that a window is in."""
         edges = [*self.shots, len(self.ends) + 1]
         return next((range(*edge) for edge in pairwise(edges) if window in range(*edge)), range(window, window + 1))
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a run is.
+
+    Attributes:
+        parts: digests of what decides the result, by name.
+        about: what a person wants to know.
+        sound: the checksum of the sound file.
+    """
+
+    parts: Mapping[str, str]
+    about: About
+    sound: FileSum
+
+    def to_json(self) -> dict[str, Any]:
+        """What :meth:`from_json` reads."""
+        about, sound = self.about.to_json(), asdict(self.sound)
+        return {"format": FORMAT, "parts": dict(self.parts), "about": about, "sound": sound}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Manifest:
+        """What :meth:`to_json` gave; further entries are passed over.
+
+        Raises:
+            DamagedFileError: no LongTalk wrote it.
+            OtherFormatError: another version of LongTalk wrote it.
+        """
+        found = content.get("format")
+        if type(found) is not int or not 0 < found < _FORMAT_LIMIT:
+            raise DamagedFileError("the manifest has no number of a format")
+        if found != FORMAT:
+            raise OtherFormatError(found)
+        parts = content.get("parts")
+        if not isinstance(parts, dict) or any(not isinstance(digest, str) for digest in parts.values()):
+            raise DamagedFileError("the manifest does not say what decides the result")
+        return cls(parts, About.from_json(content.get("about")), FileSum.from_json(content.get("sound")))
+
+
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    """Describe a run; see :func:`~....base.files.atomic` for the errors."""
+    write_json(path, manifest.to_json())
+
+
+def read_manifest(path: Path) -> Manifest:
+    """What :func:`write_manifest` wrote.
+
+    Raises:
+        FileNotFoundError
+        DamagedFileError: the file is not as it was written.
+        OtherFormatError: another version of LongTalk wrote it.
+    """
+    return Manifest.from_json(read_json(path))
 
 
 def _whole(content: dict[str, Any], name: str, least: int, limit: int) -> int:

@@ -8,6 +8,7 @@
         window_00001_3fa9c1d2.json          checksums of both; written last, so a window without it is not finished
         talk.mp4, talk.json, report.txt     the whole video, its checksum, and what was done
         partial_12_of_97_windows.mp4        what a cancelled run had
+        start_over.json                     the windows here are those of an attempt that started over
         lock, owner.json                    who works on the run
 
 The second half of a window's name, its key, depends on the run and on the seeds of its shot up to that window, so
@@ -63,17 +64,28 @@ _KINDS = (
     (FileKind.FRAMES, re.compile(rf"window_\d+_[0-9a-f]{{8}}{_VIDEO}")),
     (FileKind.CARRIES, re.compile(r"window_\d+_[0-9a-f]{8}\.safetensors")),
     (FileKind.RECORDS, re.compile(r"window_\d+_[0-9a-f]{8}\.json")),
-    (FileKind.DESCRIPTION, re.compile(r"manifest\.json|talk\.json|report\.txt|owner\.json|lock")),
+    (FileKind.DESCRIPTION, re.compile(r"manifest\.json|talk\.json|report\.txt|start_over\.json|owner\.json|lock")),
     (
         FileKind.UNFINISHED,
-        re.compile(rf"(talk|sound|window_\w+|partial_\w+|manifest|report)\.\w+{re.escape(PART_SUFFIX)}"),
+        re.compile(
+            rf"(talk|sound|window_\w+|partial_\w+|manifest|report|start_over|owner)\.\w+{re.escape(PART_SUFFIX)}"
+        ),
     ),
 )
+
+
+#: No other program gives its files such names.
+NAMES_OF_OURS_ALONE = (FileKind.PARTIAL, FileKind.FRAMES, FileKind.CARRIES, FileKind.RECORDS)
 
 
 def kind_of(name: str) -> FileKind:
     """What a file of a run is for, by its name."""
     return next((kind for kind, pattern in _KINDS if pattern.fullmatch(name)), FileKind.OTHER)
+
+
+def is_window_file(name: str) -> bool:
+    """Whether a file belongs to a window, of whatever seed, also half written."""
+    return _WINDOW_FILE.fullmatch(name) is not None
 
 
 class RunFiles:
@@ -117,6 +129,10 @@ class RunFiles:
         return self.path / "report.txt"
 
     @property
+    def start_over_path(self) -> Path:
+        return self.path / "start_over.json"
+
+    @property
     def lock_path(self) -> Path:
         return self.path / "lock"
 
@@ -145,10 +161,6 @@ class RunFiles:
             match = _WINDOW_FILE.fullmatch(path.name)
             if match and match["suffix"] == ".json" and not match["part"]:
                 yield int(match["window"]), match["key"], path
-
-    def all_window_files(self) -> list[Path]:
-        """Every file of every window of all seeds, also those that are half written; in the order of their names."""
-        return sorted(path for path in self.path.iterdir() if _WINDOW_FILE.fullmatch(path.name))
 
     def partial_files(self) -> list[Path]:
         """What cancelled runs left to watch, also what is half written."""

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ....base.errors import LongTalkError, RunError
-from ....base.files import DamagedFileError
+from ....base.files import PART_SUFFIX, DamagedFileError, is_file
 from ....base.words import clock
-from .chains import Windows, read_windows, require_file, shown_key
+from .chains import Windows, read_windows, shown_key
 from .folder import RunFolder
-from .manifest import About, OtherFormatError
-from .names import VIDEO_SUFFIXES, FileKind, kind_of, run_names, run_path
+from .manifest import About, Manifest, OtherFormatError, read_manifest
+from .names import NAMES_OF_OURS_ALONE, VIDEO_SUFFIXES, FileKind, kind_of, run_names, run_path
 
 
 class Problem(str, Enum):
@@ -23,13 +27,24 @@ class Problem(str, Enum):
 
     DAMAGED = "damaged manifest"
     NO_MANIFEST = "no manifest"
-    OTHER_VERSION = "made by another version"
+    OLDER_FORMAT = "of an older format"
+    NEWER_FORMAT = "of a newer format"
     NOT_A_RUN = "not a run"
     UNREADABLE = "cannot be read"
 
 
-#: Files of these kinds may lie in a folder that LongTalk did not make: other programs take the same names.
-_NAMES_OTHERS_TAKE = (FileKind.DESCRIPTION, FileKind.UNFINISHED)
+#: Whoever describes runs instead of naming them ("all of them") does not mean folders with these problems.
+LEFT_ALONE = (Problem.NOT_A_RUN, Problem.UNREADABLE, Problem.OLDER_FORMAT, Problem.NEWER_FORMAT)
+#: What lies in the folder of a run that was stopped as it began: the lock, and perhaps the sound.
+_BEGUN = re.compile(r"owner\.json|sound\.\w+|\w+\.\w+" + re.escape(PART_SUFFIX))
+
+
+class _Entry(NamedTuple):
+    """Something in a run's folder; what is no file is not from LongTalk, whatever its name."""
+
+    name: str
+    kind: FileKind
+    bytes: int
 
 
 @dataclass(frozen=True)
@@ -47,25 +62,32 @@ class Overview:
 
     Attributes:
         folder: the run's files; their suffix is that of its codec.
-        about: what the manifest tells; None with a problem.
-        sound: the manifest's entry for the sound, unchecked.
+        manifest: None with a problem.
         problem: what is wrong with the whole run; None when nothing is.
         detail: the problem in more words.
         user: who is working on the run; None when nobody is.
         finished: whether the whole video is there, in the size that was noted.
         windows: which windows are there.
         use: how many bytes the run's files take.
+        foreign: the names in the folder that are not LongTalk's, in order.
+        starting_over: whether its windows are those of an attempt that started over and has not come to its end.
     """
 
     folder: RunFolder
-    about: About | None
-    sound: Any
+    manifest: Manifest | None
     problem: Problem | None
     detail: str
     user: str | None
     finished: bool
     windows: Windows
     use: tuple[FileUse, ...]
+    foreign: tuple[str, ...] = ()
+    starting_over: bool = False
+
+    @property
+    def about(self) -> About | None:
+        """What the manifest tells; None with a problem."""
+        return self.manifest.about if self.manifest else None
 
     @property
     def state(self) -> str:
@@ -73,6 +95,8 @@ class Overview:
             return f"in use by {self.user}"
         if self.problem:
             return self.problem.value
+        if self.finished and self.starting_over:
+            return "finished, begun again"
         return "finished" if self.finished else "unfinished"
 
     @cached_property
@@ -98,6 +122,7 @@ class Overview:
             "folder": str(self.folder.path),
             "state": self.state,
             "finished": self.finished,
+            "starting_over": self.starting_over,
             "in_use_by": self.user,
             "problem": self.problem and self.problem.value,
             "created": about and about.created,
@@ -153,52 +178,78 @@ def overview(root: Path, name: str) -> Overview:
     find_run(root, name)
     folder = RunFolder(root, name, VIDEO_SUFFIXES[0])
     try:
-        use = _file_use(folder.path)
-        about, sound, problem, detail = _read_manifest(folder, use)
-        suffix = about.video.suffix if about else _suffix_there(folder.path)
+        entries = _entries(folder.path)
+        manifest, problem, detail = _read_manifest(folder, entries)
+        suffix = manifest.about.video.suffix if manifest else _suffix_there(entries)
         folder = RunFolder(root, name, suffix)
         windows = read_windows(folder)
     except OSError as error:
-        return Overview(folder, None, None, Problem.UNREADABLE, str(error), None, False, Windows((), ()), ())
-    finished = shown_key(folder) is not None
-    return Overview(folder, about, sound, problem, detail, folder.in_use(), finished, windows, use)
+        return Overview(folder, None, Problem.UNREADABLE, str(error), None, False, Windows((), ()), ())
+    return Overview(
+        folder=folder,
+        manifest=manifest,
+        problem=problem,
+        detail=detail,
+        user=folder.in_use(),
+        finished=shown_key(folder) is not None,
+        windows=windows,
+        use=_file_use(entries),
+        foreign=tuple(sorted(name for name, kind, _ in entries if kind is FileKind.OTHER)),
+        starting_over=is_file(folder.start_over_path),
+    )
 
 
-def _read_manifest(folder: RunFolder, use: tuple[FileUse, ...]) -> tuple[About | None, Any, Problem | None, str]:
-    """What the manifest tells, its entry for the sound, what is wrong with the run, and that in more words."""
-    if not os.path.lexists(folder.manifest_path):
-        kinds = {entry.kind for entry in use}
-        if FileKind.OTHER in kinds and not kinds - {FileKind.OTHER, *_NAMES_OTHERS_TAKE}:
-            return None, None, Problem.NOT_A_RUN, "nothing in it is from LongTalk"
-        return None, None, Problem.NO_MANIFEST, "the run was stopped as it began, or the file was removed"
+def _read_manifest(folder: RunFolder, entries: Sequence[_Entry]) -> tuple[Manifest | None, Problem | None, str]:
+    """What the run is, what is wrong with it, and that in more words."""
     try:
-        require_file(folder.manifest_path)
-        manifest = folder.manifest.read()
-        return About.from_json(manifest.get("about")), manifest.get("sound"), None, ""
+        return read_manifest(folder.manifest_path), None, ""
     except OtherFormatError as error:
-        return None, None, Problem.OTHER_VERSION, str(error)
+        return None, Problem.OLDER_FORMAT if error.older else Problem.NEWER_FORMAT, str(error)
+    except FileNotFoundError:
+        problem, detail = Problem.NO_MANIFEST, "the run was stopped as it began, or the file was removed"
     except (DamagedFileError, OSError, RecursionError) as error:
-        return None, None, Problem.DAMAGED, str(error)
+        problem, detail = Problem.DAMAGED, str(error)
+    if _is_ours(folder, entries):
+        return None, problem, detail
+    return None, Problem.NOT_A_RUN, "nothing in it is certainly from LongTalk"
 
 
-def _suffix_there(path: Path) -> str:
+def _is_ours(folder: RunFolder, entries: Sequence[_Entry]) -> bool:
+    """Whether LongTalk made a folder whose manifest does not say so; other programs take names like report.txt too."""
+    if any(kind in NAMES_OF_OURS_ALONE for _, kind, _ in entries):
+        return True
+    with contextlib.suppress(DamagedFileError, OSError, RecursionError):
+        if folder.recorded_video() is not None:
+            return True
+    names = {name for name, _, _ in entries}
+    return not names or ("lock" in names and all(_BEGUN.fullmatch(name) for name in names - {"lock"}))
+
+
+def _suffix_there(entries: Sequence[_Entry]) -> str:
     """The suffix of the run's videos, when the manifest does not tell."""
-    names = [file.name for file in path.iterdir()]
-    for suffix in VIDEO_SUFFIXES:
-        if any(name == f"talk{suffix}" or (name.startswith("window_") and name.endswith(suffix)) for name in names):
-            return suffix
-    return VIDEO_SUFFIXES[0]
+    named = [name for name, kind, _ in entries if kind in (FileKind.VIDEO, FileKind.FRAMES)]
+    return next(
+        (suffix for suffix in VIDEO_SUFFIXES if any(name.endswith(suffix) for name in named)), VIDEO_SUFFIXES[0]
+    )
 
 
-def _file_use(path: Path) -> tuple[FileUse, ...]:
-    found: dict[FileKind, tuple[int, int]] = {}
+def _entries(path: Path) -> list[_Entry]:
+    found = []
     with os.scandir(path) as entries:
         for entry in entries:
             try:
-                size = entry.stat(follow_symlinks=False).st_size
+                status = entry.stat(follow_symlinks=False)
             except OSError:
-                size = 0
-            kind = kind_of(entry.name)
-            files, total = found.get(kind, (0, 0))
-            found[kind] = (files + 1, total + size)
+                found.append(_Entry(entry.name, kind_of(entry.name), 0))
+                continue
+            kind = kind_of(entry.name) if stat.S_ISREG(status.st_mode) else FileKind.OTHER
+            found.append(_Entry(entry.name, kind, status.st_size))
+    return found
+
+
+def _file_use(entries: Sequence[_Entry]) -> tuple[FileUse, ...]:
+    found: dict[FileKind, tuple[int, int]] = {}
+    for _, kind, size in entries:
+        files, total = found.get(kind, (0, 0))
+        found[kind] = (files + 1, total + size)
     return tuple(FileUse(kind, *found[kind]) for kind in FileKind if kind in found)

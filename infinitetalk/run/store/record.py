@@ -9,7 +9,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ....base.files import DamagedFileError, sha256_of
+from ....base.errors import RunError
+from ....base.files import DamagedFileError, require_file, sha256_of
 from ..seeds import SEED_LIMIT
 from ..window_stats import WindowStats
 
@@ -29,7 +30,20 @@ class FileSum:
 
     @classmethod
     def of(cls, path: Path) -> FileSum:
-        return cls(path.stat().st_size, sha256_of(path))
+        """Of a file that was just written.
+
+        Raises:
+            LongTalkError: it is gone, or something else lies in its place.
+        """
+        try:
+            return cls(require_file(path), sha256_of(path))
+        except (DamagedFileError, OSError) as error:
+            raise RunError(
+                f"file {path}",
+                expected="the file that was just written",
+                actual=str(error),
+                action="Leave the folder as it is while LongTalk works, and queue the same workflow again",
+            ) from error
 
     @classmethod
     def from_json(cls, content: Any) -> FileSum:
@@ -37,16 +51,16 @@ class FileSum:
         if (
             not isinstance(content, dict)
             or content.keys() != {field.name for field in fields(cls)}
-            or not isinstance(content["bytes"], int)
+            or type(content["bytes"]) is not int
             or not isinstance(content["sha256"], str)
         ):
             raise DamagedFileError("a file's checksum is missing from its record")
         return cls(**content)
 
     def check(self, path: Path) -> None:
-        """Raise DamagedFileError when the file is missing or not this one."""
+        """Raise DamagedFileError when the file is missing, is not this one, or is no file: a link to it, say."""
         try:
-            size = path.stat().st_size
+            size = require_file(path)
             if size != self.bytes:
                 raise DamagedFileError(f"{path.name} has {size} bytes instead of {self.bytes}")
             if sha256_of(path) != self.sha256:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import torch
 
-from ....base.files import DamagedFileError
+from ....base.files import DamagedFileError, is_file
 from ...plan.windows import Plan
 from ..loop import Carry, Fallbacks, Start
 from .folder import RunFolder, run_names
@@ -106,7 +105,7 @@ class Reuse:
     def can_be_adopted(self, take: Take, window: int) -> bool:
         """Whether a window as it was first made is there to be taken over."""
         key = self._first.keys[window - 1]
-        return take.retake_of(window) is None and self._folder.record_path(window, key).exists()
+        return take.retake_of(window) is None and is_file(self._folder.record_path(window, key))
 
     def end_of_retake(self, take: Take, window: int) -> Carry | None:
         """What a retake's last window has to end on; None for windows that are not one, and at the end of a shot."""
@@ -118,20 +117,20 @@ class Reuse:
 
 def similar_run(folder: RunFolder, parts: Mapping[str, str]) -> str | None:
     """An unfinished run that the user may have wanted to go on with, and why this is another one."""
-    root: Path = folder.path.parent
+    root = folder.path.parent
     for name in run_names(root):
         other = RunFolder(root, name, folder.suffix)
-        manifest = None if name == folder.name else other.read_manifest()
-        if manifest is None or other.video_record_path.exists():
+        if name == folder.name or is_file(other.video_record_path):
             continue
-        theirs = manifest.get("parts")
-        windows = {window for window, _, _ in other.window_files()}
-        if not isinstance(theirs, dict) or not windows:
+        try:
+            manifest = other.manifest()
+            windows = {window for window, _, _ in other.window_files()}
+        except OSError:  # deleted since the runs were listed
             continue
-        differing = [part for part in parts if theirs.get(part) != parts[part]]
+        if manifest is None or not windows:
+            continue
+        differing = [part for part in parts if manifest.parts.get(part) != parts[part]]
         if len(differing) <= _SIMILAR_PARTS:
-            about = manifest.get("about")
-            seed = about.get("seed") if isinstance(about, dict) else None
-            told = [f"seed ({seed} there)" if part == "seed" else part for part in differing]
+            told = [f"seed ({manifest.about.seed} there)" if part == "seed" else part for part in differing]
             return f"the unfinished run {name} ({len(windows)} windows) differs in: {', '.join(told)}"
     return None

@@ -19,7 +19,7 @@ import av
 import numpy as np
 
 from ....base.errors import LongTalkError, RunError, SettingError, SoundError
-from ....base.files import atomic, disk_errors
+from ....base.files import DamagedFileError, atomic, disk_errors, make_folder, require_file
 from ....base.rates import FPS
 from .formats import FrameDecoder, FrameEncoder, VideoFormat, container_of, open_output
 
@@ -80,12 +80,13 @@ def join(
             "video", expected="at least one frame", actual="none", action="Check that the audio is not empty"
         )
     path = path.absolute()
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with atomic(path) as part, contextlib.ExitStack() as opened:
         track = None if sound is None else opened.enter_context(_open_sound(sound, video))
         with open_output(part, video, faststart=True) as target:
             frames, header = _copy(target, segments, track, video, fps)
+    with disk_errors(path):
+        size = path.stat().st_size
     return WrittenVideo(
         path=path,
         frames=frames,
@@ -94,7 +95,7 @@ def join(
         height=header.height,
         video_codec=video.codec,
         audio_codec=None if sound is None else video.audio_encoder,
-        bytes=path.stat().st_size,
+        bytes=size,
     )
 
 
@@ -284,6 +285,7 @@ def _open_sound(path: Path, video: VideoFormat) -> Iterator[_Sound]:
 def _open(path: Path, container_format: str | None) -> Iterator[Any]:
     # With the format given, FFmpeg does not take a file for a list of other files, whatever is in it.
     with _reading(path):
+        require_file(path)
         container = av.open(str(path.absolute()), format=container_format)
     with container:
         yield container
@@ -323,6 +325,8 @@ def _reading(path: Path) -> Iterator[None]:
         yield
     except (OSError, av.FFmpegError) as error:
         raise _unreadable(path, f"{type(error).__name__}: {error.strerror}") from error
+    except DamagedFileError as damage:
+        raise _unreadable(path, str(damage)) from damage
 
 
 def _unreadable(path: Path, actual: str) -> LongTalkError:

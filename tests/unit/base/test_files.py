@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -20,13 +21,21 @@ import longtalk
 from longtalk.base import files
 from longtalk.base.errors import FileError, LongTalkError
 from longtalk.base.files import (
+    PART_SUFFIX,
     DamagedFileError,
     atomic,
+    copy_file,
     disk_errors,
     is_disk_error,
+    is_file,
+    make_folder,
+    open_file,
     read_json,
+    remove,
+    require_file,
     sha256_of,
     sync_folder,
+    what_is,
     write_json,
 )
 
@@ -196,13 +205,119 @@ def test_other_errors_come_through(tmp_path: Path, error: Exception) -> None:
     assert caught.value is error
 
 
-def test_names_that_are_taken_and_folders_that_are_gone(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("folder", "folder: expected a place for a file, got a folder of this name. Look into it"),
+        ("half", "half.part: expected a place for a file, got a folder of this name. Look into it"),
+        ("file/a.bin", "file: expected a folder, or a link to one, got a file. Remove or rename it"),
+        ("dead/a.bin", "dead: expected a folder, or a link to one, got a link that leads to none. Remove or rename it"),
+        ("gone/a.bin", "got none; it was removed, or never made"),
+        ("a" * 255, "expected a file that may be written and replaced"),
+    ],
+)
+def test_what_is_in_the_way_is_said(tmp_path: Path, name: str, words: str) -> None:
     (tmp_path / "folder").mkdir()
+    (tmp_path / "half.part").mkdir()
     (tmp_path / "file").write_bytes(b"")
-    for path in (tmp_path / "folder", tmp_path / "file" / "a.bin", tmp_path / "gone" / "a.bin", tmp_path / ("a" * 255)):
-        with pytest.raises(LongTalkError, match="expected a file that may be written and replaced"):
-            write(path, b"new")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+    (tmp_path / "dead").symlink_to(tmp_path / "nowhere")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(LongTalkError) as caught:
+        write(tmp_path / name, b"new")
+    assert words in str(caught.value)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_folder_is_made_or_what_is_in_its_place_is_said(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real", target_is_directory=True)
+    for name in ("real", "link", "new/deep", "link/inner"):
+        make_folder(tmp_path / name)
+        assert (tmp_path / name).is_dir()
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "dead").symlink_to(tmp_path / "nowhere")
+    for name, found in (("file", "a file"), ("dead", "a link that leads to none"), ("dead/inner", "a link that leads")):
+        with pytest.raises(LongTalkError, match=f"expected a folder, or a link to one, got {found}.*Remove or rename"):
+            make_folder(tmp_path / name)
+    assert not (tmp_path / "nowhere").exists()
+
+
+# What is no file
+
+
+@pytest.fixture
+def odd(tmp_path: Path) -> dict[str, Path]:
+    """A name for everything that is no file, by what it is; the link leads to ``outside/precious``."""
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("no pipes here")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").write_bytes(b"precious")
+    paths = {what: tmp_path / "inside" / what.split()[1] for what in ("a folder", "a link", "a pipe", "a socket")}
+    (tmp_path / "inside").mkdir()
+    paths["a folder"].mkdir()
+    paths["a link"].symlink_to(outside / "precious")
+    os.mkfifo(paths["a pipe"])
+    before = os.getcwd()
+    os.chdir(tmp_path / "inside")  # the name of a socket may have 100 characters
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind("socket")
+    os.chdir(before)
+    return paths
+
+
+@pytest.mark.timeout(30)
+def test_nothing_but_files_is_read(odd: dict[str, Path]) -> None:
+    for what, path in odd.items():
+        assert what_is(path) == what
+        assert not is_file(path)
+        for read in (require_file, sha256_of, read_json, open_file, lambda path: copy_file(path, path.parent / "copy")):
+            with pytest.raises(DamagedFileError, match=f"{path.name} is not a file, but {what}"):
+                read(path)
+    assert not (odd["a pipe"].parent / "copy").exists()
+    assert what_is(Path("/dev/null")) == "a device"
+    assert what_is(odd["a pipe"] / "x") is None
+
+
+@pytest.mark.timeout(30)
+def test_what_is_put_there_between_the_look_and_the_opening_is_not_read(
+    odd: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "what_is", lambda path: "a file")
+    for path in odd.values():
+        with pytest.raises(DamagedFileError, match=f"{path.name} (is not a file|cannot be read)"):
+            open_file(path)
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("suffix", ["", PART_SUFFIX])
+def test_nothing_is_written_through_a_link_or_into_a_pipe(odd: dict[str, Path], suffix: str) -> None:
+    outside = odd["a link"].parent.parent / "outside" / "precious"
+    hard = odd["a link"].with_name("hard")
+    os.link(outside, hard)
+    for what, path in {**odd, "hard": hard}.items():
+        if what == "a folder":
+            continue
+        target = path.parent / "target.bin"
+        path.rename(path.parent / f"target.bin{suffix}")
+        write(target, b"new")
+        assert target.read_bytes() == b"new"
+        assert is_file(target)
+        target.unlink()
+    assert outside.read_bytes() == b"precious"
+    assert [path.name for path in odd["a link"].parent.iterdir()] == ["folder"]
+
+
+def test_only_what_is_no_folder_is_removed(odd: dict[str, Path]) -> None:
+    for what, path in odd.items():
+        if what == "a folder":
+            with pytest.raises(LongTalkError, match="got a folder of this name"):
+                remove(path)
+            continue
+        remove(path)
+        remove(path)
+        assert what_is(path) is None
+    assert (odd["a link"].parent.parent / "outside" / "precious").read_bytes() == b"precious"
 
 
 def test_a_folder_without_permission(tmp_path: Path) -> None:
@@ -270,7 +385,7 @@ def test_every_changed_value_is_seen(tmp_path: Path) -> None:
 def test_files_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         read_json(tmp_path / "gone.json")
-    with pytest.raises(DamagedFileError, match="cannot be read"):
+    with pytest.raises(DamagedFileError, match="is not a file, but a folder"):
         read_json(tmp_path)
     path = tmp_path / "a.json"
     path.write_bytes(b'{"a": "' + b"x" * 4_000_000 + b'"}')

@@ -9,10 +9,11 @@ from pathlib import Path
 import av
 import pytest
 from made_runs import NAME, damage
-from run_commands import OTHER, Run, call, held, make_talk, size, states
+from run_commands import OTHER, Run, apply, call, held, make_talk, size, states
 
 from longtalk.infinitetalk.run.store.chains import current_chain
 from longtalk.infinitetalk.run.store.folder import RunFolder
+from longtalk.infinitetalk.run.store.manifest import FORMAT
 from longtalk.infinitetalk.run.video.formats import VideoFormat
 
 # export
@@ -132,7 +133,8 @@ def test_delete_by_state(runs: Run, output: Path, flag: str, left: list[str]) ->
     assert (foreign / "holiday.jpg").exists()
     assert (output / "longtalk" / "notes.txt").exists()
     assert (
-        "expected a run that LongTalk made, got nothing in it is from LongTalk." in runs("delete", "a" * 16, "--yes")[2]
+        "expected a run that LongTalk made, got nothing in it is certainly from LongTalk."
+        in runs("delete", "a" * 16, "--yes")[2]
     )
 
 
@@ -218,6 +220,77 @@ def test_links_inside_a_run_are_not_followed(
     finished.manifest_path.unlink()
     finished.manifest_path.symlink_to(outside / "precious.txt")
     assert "damaged manifest" in runs("list")[1]
-    assert runs("delete", NAME, "--yes", *["--windows-only"] * windows_only)[0] == 0
-    assert finished.path.exists() == windows_only
+    code, _, errors = runs("delete", NAME, "--yes", *["--windows-only"] * windows_only)
+    assert code == 0
+    left = sorted(path.name for path in finished.path.iterdir())
+    assert not [name for name in left if name.startswith("window_")]
+    assert [name for name in left if name in ("link", "sub")] == ["link", "sub"], "they are not LongTalk's"
+    assert (finished.path / "sub" / "link").is_symlink()
     assert (outside / "precious.txt").read_text() == "precious"
+    if not windows_only:
+        assert left == ["link", "sub"]
+        assert errors == f"note: {finished.path} stays, with what is not from LongTalk: link, sub\n"
+        assert states(finished.path.parent.parent)[NAME] == "not a run"
+
+
+def test_only_what_is_ours_is_deleted_and_the_rest_is_named(runs: Run, output: Path, finished: RunFolder) -> None:
+    (finished.path / "holiday.jpg").write_bytes(b"not ours")
+    (finished.path / "window_00009_01234567.mp4").mkdir()
+    assert (
+        "\nnot from LongTalk, and never touched: holiday.jpg, window_00009_01234567.mp4\n" in runs("inspect", NAME)[1]
+    )
+    code, out, errors = runs("delete", NAME, "--yes")
+    assert code == 0
+    assert "\ndeleted 1 run, " in out
+    assert "stays, with what is not from LongTalk: holiday.jpg, window_00009_01234567.mp4" in errors
+    left = sorted(path.name for path in finished.path.iterdir())
+    assert left == ["holiday.jpg", "window_00009_01234567.mp4"]
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"manifest.json": "{}"},
+        {"manifest.json": '{"format": 2}', "report.txt": "my report"},
+        {"report.txt": "my report"},
+        {"talk.mp4": "my talk", "talk.json": "{}"},
+        {"sound.mp4": "my sound"},
+        {"lock": "", "holiday.jpg": ""},
+        {"app.part.json": "", "photo.raw.part": ""},
+    ],
+    ids=lambda files: " ".join(files),
+)
+def test_a_folder_that_only_has_the_names_is_left_alone(runs: Run, output: Path, files: dict[str, str]) -> None:
+    foreign = output / "longtalk" / ("a" * 16)
+    foreign.mkdir()
+    for name, text in files.items():
+        (foreign / name).write_text(text)
+    assert states(output)[foreign.name] == "not a run"
+    assert "is left alone: not a run" in runs("delete", "--all", "--yes")[2]
+    assert "expected a run that LongTalk made" in runs("delete", foreign.name, "--yes")[2]
+    assert {path.name: path.read_text() for path in foreign.iterdir()} == files
+
+
+@pytest.mark.parametrize("files", [[], ["lock"], ["lock", "owner.json"], ["lock", "sound.mp4", "manifest.json.part"]])
+def test_a_run_that_was_stopped_as_it_began_is_deleted(runs: Run, output: Path, files: list[str]) -> None:
+    begun = output / "longtalk" / ("a" * 16)
+    begun.mkdir()
+    for name in files:
+        (begun / name).touch()
+    assert states(output)[begun.name] == "no manifest"
+    assert runs("delete", begun.name, "--yes")[::2] == (0, "")
+    assert not begun.exists()
+
+
+@pytest.mark.parametrize(("number", "state"), [(1, "of an older format"), (FORMAT + 1, "of a newer format")])
+def test_a_run_of_another_format_is_named_and_left(
+    runs: Run, output: Path, finished: RunFolder, number: int, state: str
+) -> None:
+    apply(finished.manifest_path, {"format": number})
+    before = {path: path.read_bytes() for path in finished.path.iterdir()}
+    assert states(output)[NAME] == state
+    assert f"its format is {number}, that of a" in runs("inspect", NAME)[1]
+    assert f"note: {NAME} is left alone: {state}\n" in runs("delete", "--all", "--yes")[2]
+    assert {path: path.read_bytes() for path in finished.path.iterdir()} == before
+    assert runs("delete", NAME, "--yes")[0] == 0, "whoever names it means it"
+    assert not finished.path.exists()

@@ -264,7 +264,7 @@ def test_verify_names_what_is_damaged(runs: Run, finished: RunFolder) -> None:
         f"damaged: window 1 ({chain[0].key}): window_00001_{chain[0].key}.mp4 is not as it was written",
         f"damaged: window 2 ({chain[1].key}): window_00002_{chain[1].key}.safetensors cannot be read "
         "(No such file or directory)",
-        f"damaged: window 3 ({chain[2].key}): window_00003_{chain[2].key}.mp4 is not a file",
+        f"damaged: window 3 ({chain[2].key}): window_00003_{chain[2].key}.mp4 is not a file, but a link",
         "damaged: sound: sound.mp4 is not as it was written",
         "damaged: video: talk.mp4 is not as it was written",
     ]

@@ -133,14 +133,14 @@ def test_the_joined_video_of_other_seeds_is_not_taken(tmp_path: Path) -> None:
 @pytest.mark.parametrize("harm", HARM)
 def test_any_harm_to_the_sound_or_the_manifest_is_seen(tmp_path: Path, harm: str) -> None:
     folder, _, _ = make_run(tmp_path, windows=1)
-    manifest = folder.read_manifest()
+    manifest = folder.manifest()
     assert manifest is not None
-    assert manifest["parts"] == PARTS
-    assert folder.is_sound(manifest["sound"])
+    assert manifest.parts == PARTS
+    assert folder.is_sound(manifest.sound)
     HARM[harm](folder.sound_path)
-    assert not folder.is_sound(manifest["sound"])
+    assert not folder.is_sound(manifest.sound)
     HARM[harm](folder.manifest_path)
-    assert folder.read_manifest() is None
+    assert folder.manifest() is None
 
 
 def test_windows_made_again_lie_beside_the_first_ones(tmp_path: Path) -> None:

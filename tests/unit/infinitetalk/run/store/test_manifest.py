@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made_runs import make_run
 
+from longtalk.base.errors import LongTalkError
 from longtalk.base.files import DamagedFileError, write_json
-from longtalk.infinitetalk.run.store.manifest import FORMAT, About, ManifestFile, OtherFormatError
+from longtalk.infinitetalk.run.store.manifest import FORMAT, About, Manifest, OtherFormatError, read_manifest
 from longtalk.infinitetalk.run.store.record import FileSum
 from longtalk.infinitetalk.run.video.formats import CODECS
 
@@ -44,30 +46,52 @@ def test_what_is_told_of_a_run_comes_back_from_json(about: About) -> None:
     assert ("shots" in content) == (len(about.shots) > 1)
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
-    file = ManifestFile(tmp_path / "manifest.json")
-    assert file.read_if_good() is None
-    with pytest.raises(FileNotFoundError):
-        file.read()
-    file.write({"seed": "1f"}, {"created": "today"}, SOUND)
-    expected = {
-        "format": FORMAT,
-        "parts": {"seed": "1f"},
-        "about": {"created": "today"},
-        "sound": {"bytes": 7, "sha256": "ab" * 32},
-    }
-    assert file.read() == file.read_if_good() == expected
+@given(abouts())
+def test_what_a_run_is_comes_back_from_json(about: About) -> None:
+    manifest = Manifest({"seed": "1f"}, about, SOUND)
+    content = json.loads(json.dumps(manifest.to_json()))
+    assert set(content) == {"format", "parts", "about", "sound"}
+    assert Manifest.from_json(content) == manifest
+    assert Manifest.from_json({**content, "what a later version adds": 1}) == manifest
+    for entry in content:
+        with pytest.raises(DamagedFileError):
+            Manifest.from_json({name: value for name, value in content.items() if name != entry})
 
 
-def test_another_versions_manifest_is_no_damage(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    file = ManifestFile(tmp_path / "manifest.json")
-    write_json(file.path, {"format": FORMAT + 1})
-    with pytest.raises(OtherFormatError, match=rf"its format is {FORMAT + 1}, not {FORMAT}"):
-        file.read()
-    assert file.read_if_good() is None
-    assert not caplog.records
-    file.path.write_bytes(file.path.read_bytes()[:-9])
+@pytest.mark.parametrize("format_", [None, "2", True, 0, -1, 2.0, 10**400, [], {}])
+def test_what_is_no_number_of_a_format_is_damage(format_: object) -> None:
+    with pytest.raises(DamagedFileError, match="no number of a format"):
+        Manifest.from_json({"format": format_})
+
+
+@pytest.mark.parametrize(("number", "age"), [(FORMAT - 1, "an older"), (FORMAT + 1, "a newer")])
+def test_another_versions_folder_is_refused_and_left(tmp_path: Path, number: int, age: str) -> None:
+    folder, _, keys = make_run(tmp_path, windows=1)
+    assert folder.manifest() is not None
+    folder.check_format()
+    content = json.loads(folder.manifest_path.read_bytes())
+    del content["digest"]
+    write_json(folder.manifest_path, {**content, "format": number})
+    with pytest.raises(OtherFormatError) as caught:
+        read_manifest(folder.manifest_path)
+    assert caught.value.older == (number < FORMAT)
+    with pytest.raises(
+        LongTalkError, match=f"got its format is {number}, that of {age} LongTalk; this one has {FORMAT}"
+    ):
+        folder.check_format()
+    assert folder.manifest() is None
+    assert folder.finished(keys[:1]).records
+
+
+def test_a_damaged_manifest_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder, _, _ = make_run(tmp_path, windows=0)
+    folder.manifest_path.write_bytes(folder.manifest_path.read_bytes()[:-9])
     with pytest.raises(DamagedFileError, match=r"manifest\.json is not JSON"):
-        file.read()
-    assert file.read_if_good() is None
+        read_manifest(folder.manifest_path)
+    folder.check_format()
+    assert folder.manifest() is None
     assert "manifest.json is not JSON" in caplog.text
+    folder.manifest_path.unlink()
+    assert folder.manifest() is None
+    with pytest.raises(FileNotFoundError):
+        read_manifest(folder.manifest_path)

@@ -1,24 +1,24 @@
-"""Changes what is on the disk: copies a video out of a run, and deletes runs."""
+"""What a person does with runs on the disk: copy a video out of one, and delete some. What is not LongTalk's stays."""
 
 from __future__ import annotations
 
 import contextlib
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...base.errors import RunError, SettingError
-from ...base.files import DamagedFileError, disk_errors
-from ...base.words import count
-from ..run.store.chains import check_file
-from ..run.store.folder import RunFolder
-from ..run.store.names import FileKind
-from ..run.store.overview import Overview, Problem
-from ..run.video.join import WrittenVideo, join
-from .arguments import check_new_file, new_file
-from .describe import sound_damage, video_damage
+from ....base.errors import LongTalkError, RunError, SettingError
+from ....base.files import DamagedFileError, copy_file, disk_errors, new_file, remove, what_is
+from ....base.words import count
+from ..video.join import WrittenVideo, join
+from .folder import RunFolder
+from .names import FileKind, kind_of
+from .overview import LEFT_ALONE, Overview, Problem
+from .owner import free_again
+from .verify import sound_damage, video_damage
 
 _REMOVED_WITH_WINDOWS = (FileKind.FRAMES, FileKind.CARRIES, FileKind.RECORDS, FileKind.SOUND)
+#: What nobody deletes, not even by its name.
+_NEVER_DELETED = (Problem.NOT_A_RUN, Problem.UNREADABLE)
 
 
 @dataclass(frozen=True)
@@ -36,20 +36,23 @@ class Exported:
     notes: tuple[str, ...]
 
 
-def export(run: Overview, target: Path, *, force: bool) -> Exported:
-    """Copy the whole video out, or join the good windows at the beginning.
+def export(run: Overview, target: Path) -> Exported:
+    """Copy the whole video out, or join the good windows at the beginning; what lies at the target is replaced.
 
     Raises:
-        LongTalkError: the target is taken, lies inside the runs or has another format; there is nothing to export; the
+        LongTalkError: the target lies inside the runs or has another format; there is nothing to export; the
             disk is full, or refuses the file.
     """
     target = target.absolute()
-    _check_target(run, target, force)
+    check_target(run, target)
     notes = []
     damage = video_damage(run)
     if damage == "":
         with new_file(target) as part:
-            shutil.copyfile(run.folder.video_path, part)
+            try:
+                copy_file(run.folder.video_path, part)
+            except DamagedFileError as error:
+                raise _changed(run, error) from error
         return Exported("the finished video", target.stat().st_size, ())
     if damage is not None:
         notes.append(f"the video is damaged ({damage}), so the windows are joined again")
@@ -57,6 +60,15 @@ def export(run: Overview, target: Path, *, force: bool) -> Exported:
     assert run.about is not None
     what = f"windows 1 to {windows} of {len(run.about.ends)}, {count(written.frames, 'frame')}"
     return Exported(what, written.bytes, (*notes, *left_out))
+
+
+def _changed(run: Overview, error: DamagedFileError) -> LongTalkError:
+    return RunError(
+        f"run {run.folder.name}",
+        expected="a finished video that stays as it is while it is copied",
+        actual=str(error),
+        action="Try again when nobody works on the run",
+    )
 
 
 def _join_windows(run: Overview, target: Path) -> tuple[WrittenVideo, int, list[str]]:
@@ -74,7 +86,7 @@ def _join_windows(run: Overview, target: Path) -> tuple[WrittenVideo, int, list[
     for record in run.windows.current[: len(about.ends)]:
         path = folder.segment_path(record.window, record.key)
         try:
-            check_file(path, record.segment)
+            record.segment.check(path)
         except DamagedFileError as error:
             notes.append(f"window {record.window} and what follows are left out: {error}")
             break
@@ -94,7 +106,9 @@ def _join_windows(run: Overview, target: Path) -> tuple[WrittenVideo, int, list[
     return join(target, segments, sound, about.video, fps=about.fps), len(segments), notes
 
 
-def _check_target(run: Overview, target: Path, force: bool) -> None:
+def check_target(run: Overview, target: Path) -> None:
+    """Raise LongTalkError for a file that a run's video cannot be exported to: another format, or inside the runs."""
+    target = target.absolute()
     codec = run.about.codec if run.about else "this run"
     if target.suffix.lower() != run.folder.suffix:
         raise SettingError(
@@ -110,7 +124,6 @@ def _check_target(run: Overview, target: Path, force: bool) -> None:
             actual=f"one inside {run.folder.path.parent}",
             action="Name another place",
         )
-    check_new_file(target, force)
 
 
 def check_deletable(run: Overview) -> None:
@@ -120,9 +133,9 @@ def check_deletable(run: Overview) -> None:
             f"run {run.folder.name}",
             expected="a run that nobody is working on",
             actual=run.user,
-            action="Wait for it to end, or cancel it in ComfyUI",
+            action=free_again(run.folder),
         )
-    if run.problem in (Problem.NOT_A_RUN, Problem.UNREADABLE):
+    if run.problem in _NEVER_DELETED:
         raise RunError(
             f"folder {run.folder.path}",
             expected="a run that LongTalk made",
@@ -131,35 +144,63 @@ def check_deletable(run: Overview) -> None:
         )
 
 
-def delete_run(folder: RunFolder) -> int:
-    """Remove a run's folder with everything in it; links are removed, not followed. Returns how many bytes are freed.
+def why_left_alone(run: Overview) -> str | None:
+    """Why a run is not deleted when it was not named, but is one of many; None where it is."""
+    return run.state if run.user or run.problem in LEFT_ALONE else None
+
+
+@dataclass(frozen=True)
+class Deleted:
+    """What a deletion came to.
+
+    Attributes:
+        bytes: how many are freed.
+        left: the names of what is not LongTalk's; the folder stays for them.
+    """
+
+    bytes: int
+    left: tuple[str, ...] = ()
+
+
+def delete_run(folder: RunFolder) -> Deleted:
+    """Remove what LongTalk made of a run, and the folder if nothing else is in it; links are removed, not followed.
 
     Raises:
         LongTalkError: somebody works on it, or the disk refuses.
     """
     lock = folder.lock_path
     size = _bytes(folder)
-    with folder.owned(), disk_errors(folder.path):
+    with folder.owned():
         # Records before the files they vouch for: what is left of a deletion that is killed counts as never made.
         for path in sorted(folder.path.iterdir(), key=lambda path: path.suffix != ".json"):
-            if path != lock:
-                _remove(path)
+            if path != lock and _is_ours(path):
+                remove(path)
+        left = tuple(sorted(path.name for path in folder.path.iterdir() if path != lock))
         # While the lock is held, so that nobody takes the run over in between. Windows keeps open files.
         unlocked = True
         try:
-            lock.unlink(missing_ok=True)
-            folder.path.rmdir()
+            _remove_folder(folder, bool(left))
         except PermissionError:
             unlocked = False
     if not unlocked:
-        with disk_errors(folder.path):
-            lock.unlink(missing_ok=True)
-            folder.path.rmdir()
-    return size
+        with disk_errors(lock):
+            _remove_folder(folder, bool(left))
+    return Deleted(size - _bytes(folder), left)
 
 
-def delete_windows(folder: RunFolder) -> int:
-    """Remove a run's windows and its sound; its videos stay. Returns how many bytes are freed.
+def _remove_folder(folder: RunFolder, keep: bool) -> None:
+    folder.lock_path.unlink(missing_ok=True)
+    if not keep:
+        folder.path.rmdir()
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether LongTalk may remove what lies there: its own name, and no folder, in which may be anything."""
+    return kind_of(path.name) is not FileKind.OTHER and what_is(path) != "a folder"
+
+
+def delete_windows(folder: RunFolder) -> Deleted:
+    """Remove a run's windows and its sound; its videos stay.
 
     Raises:
         LongTalkError: somebody works on it, or the disk refuses.
@@ -167,14 +208,7 @@ def delete_windows(folder: RunFolder) -> int:
     size = _bytes(folder)
     with folder.owned():
         folder.discard_windows()
-    return size - _bytes(folder)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    return Deleted(size - _bytes(folder))
 
 
 def _bytes(folder: RunFolder) -> int:
