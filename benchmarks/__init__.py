@@ -1,6 +1,7 @@
-"""Benchmarks. The exit code of the first four reports what they found; those after sync want a GPU.
+"""Benchmarks. The exit code of the first five reports what they found; those after sync want a GPU.
 
     python -m benchmarks.faults    is anything lost when the server is killed while it works?
+    python -m benchmarks.fault_operations  the same at every single operation on a file
     python -m benchmarks.memory    does memory stay flat over a long video?
     python -m benchmarks.loop      what does LongTalk itself cost per window?
     python -m benchmarks.equal     do two checkouts make the same videos, and say the same about them?

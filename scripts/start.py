@@ -25,6 +25,7 @@ IN_COMFYUI = (
     "benchmarks.cards",
     "benchmarks.cards_files",
     "benchmarks.compare",
+    "benchmarks.fault_operations",
     "benchmarks.ltx",
     "benchmarks.sync",
     "training.judge",

@@ -25,6 +25,11 @@ def examples(count: int) -> int:
     return count * LONG_TIMES if _long else count
 
 
+def cases(count: int, in_a_long_run: int) -> int:
+    """So many cases, or those of a long run, where a number is asked for."""
+    return in_a_long_run if _long else count
+
+
 class Thinning:
     """Which cases of matrices stay in a run without --long: those that bring something new.
 
