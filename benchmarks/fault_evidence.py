@@ -81,10 +81,15 @@ class OnDisk:
             windows=windows,
             not_whole=tuple(not_whole),
             described=any(folder.manifest_path.exists() for folder in folders),
-            finished=any(folder.video_record_path.exists() for folder in folders),
-            parts=tuple(path.name for folder in folders for path in folder.path.glob(f"*{PART_SUFFIX}")),
+            finished=any(folder.video_names() for folder in folders),
+            parts=tuple(
+                path.name
+                for folder in folders
+                for pattern in (f"*{PART_SUFFIX}", "joined_*")
+                for path in folder.path.glob(pattern)
+            ),
             owned=any((folder.path / "owner.json").exists() for folder in folders),
-            reported=any((folder.path / "report.txt").exists() for folder in folders),
+            reported=all(folder.report_path(name).exists() for folder in folders for name in folder.video_names()),
         )
 
     def phase(self, total: int) -> str:
@@ -103,7 +108,7 @@ class OnDisk:
         if self.owned:
             found.append("owner.json left over")
         if not self.reported:
-            found.append("report.txt missing")
+            found.append("report missing")
         return found
 
 

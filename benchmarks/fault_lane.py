@@ -217,7 +217,8 @@ class Lane:
 
     def _videos(self) -> list[Decoded]:
         """The run's own video and the newest that Save Video copied (a killed one may lie beside it)."""
-        own = [RunFolder(self._runs, name, SUFFIX).video_path for name in run_names(self._runs)]
+        runs = [RunFolder(self._runs, name, SUFFIX) for name in run_names(self._runs)]
+        own = [run.video_path(name) for run in runs for name in run.video_names()]
         saved = sorted(self._runs.glob(f"talk_*{SUFFIX}"))[-1:]
         return [Decoded.of(path) for path in [*own, *saved]]
 

@@ -47,9 +47,10 @@ AIMS = (
     "window_{window:05d}_*.mp4.part",
     "window_{window:05d}_*.safetensors.part",
     "window_{window:05d}_*.safetensors",
-    "talk.mp4.part",
-    "talk.json.part",
-    "report.txt.part",
+    "joined_*.mp4.part",
+    "joined_*.mp4",
+    "talk_*.mp4",
+    "talk_*.txt.part",
     "sound.mp4.part",
     "sound.mp4",
 )

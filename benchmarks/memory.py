@@ -179,8 +179,8 @@ def render(plan: Plan, width: int, height: int, video: VideoFormat, root: Path) 
             run_windows(plan, family, put, look_of(family.frame(0)[None]))
             recorder.wait()
             segments = [folder.segment_path(record.window, record.key) for record in recorder.records]
-            written = join(folder.video_path, segments, folder.sound_path, video, fps=FPS)
-            folder.record_video(written, keys[-1])
+            joined = join(folder.joined_path(keys[-1]), segments, folder.sound_path, video, fps=FPS)
+            written = folder.keep_video(joined, keys[-1])
     finally:
         memory.stop()
     return Made(written, len(folder.finished(keys).records), memory)

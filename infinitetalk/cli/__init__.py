@@ -2,5 +2,5 @@
 
 - main: all commands together; terminal: printing; arguments: what several commands take
 - analyze, prepare, song: the commands for a sound; plan: the command for the windows of a run
-- runs: the commands for the runs on disk; describe: a run in words; change: runs exported and deleted
+- runs: the commands for the runs on disk; describe: a run in words
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,6 +16,8 @@ from ..run.seeds import SEED_LIMIT
 from ..run.store.chains import Chain
 from ..run.store.manifest import About
 from ..run.store.overview import Overview
+from ..run.store.record import video_key
+from ..run.store.video_record import StoredVideo
 from ..run.store.windows_text import LEGEND, marks_of
 from ..run.window_stats import WindowStats, begins_shot
 from .terminal import megabytes, table
@@ -146,6 +149,9 @@ def lines(run: Overview) -> Iterator[str]:
     yield ""
     rows = [["files", "", "disk"], *([use.kind.value, str(use.files), megabytes(use.bytes)] for use in run.use)]
     yield from table(rows, right=(1, 2))
+    if run.videos:
+        yield ""
+        yield from _video_table(run)
     chain = run.windows.current
     if chain:
         yield ""
@@ -154,6 +160,48 @@ def lines(run: Overview) -> Iterator[str]:
             yield f"these windows are made with {_rerender_text(chain, about)}"
     for other in run.windows.chains[1:]:
         yield _other_chain(run, other)
+
+
+def _video_table(run: Overview) -> Iterator[str]:
+    rows = [["video", "made", "disk", "", "made with"]]
+    for video in run.videos:
+        made, size = "-", "-"
+        with contextlib.suppress(OSError, OverflowError, ValueError):  # a time that no calendar has
+            found = video.path.lstat()
+            made = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found.st_mtime))
+            size = megabytes(found.st_size)
+        chain = _chain_of(run, video)
+        rows.append(
+            [
+                video.name,
+                made,
+                size,
+                _standing(run, video),
+                _rerender_text(chain, run.about) if chain and run.about else "-",
+            ]
+        )
+    yield from table(rows, right=(2,))
+
+
+def _standing(run: Overview, video: StoredVideo) -> str:
+    if video.damage:
+        return "damaged"
+    marks = ["asked for last"] if video is run.shown else []
+    if video.record and video.record.superseded:
+        marks.append("started over since")
+    return ", ".join(marks)
+
+
+def _chain_of(run: Overview, video: StoredVideo) -> Chain | None:
+    """The windows that a video shows; None where they are not kept."""
+    if video.record is None or run.about is None:
+        return None
+    shots = [window - 1 for window in run.about.shots]
+    for chain in run.windows.chains:
+        keys = [record.key for record in chain]
+        if len(keys) == len(run.about.ends) and video_key(keys, shots) == video.record.key:
+            return chain
+    return None
 
 
 def _other_chain(run: Overview, chain: Chain) -> str:
@@ -222,6 +270,17 @@ def to_json(run: Overview, at: Moment | None, damage: Sequence[str] | None) -> d
         **run.to_json(),
         "detail": run.detail,
         "files": [{"kind": use.kind.value, "files": use.files, "bytes": use.bytes} for use in run.use],
+        "video_list": [
+            {
+                "name": video.name,
+                "file": str(video.path),
+                "bytes": video.record and video.record.sum.bytes,
+                "shown": video is run.shown,
+                "superseded": video.record and video.record.superseded,
+                "damage": video.damage,
+            }
+            for video in run.videos
+        ],
         "window_list": list(_looks(run, chain)) if chain else [],
         "rerender_from": rerender_entries(chain, run.about) if run.about else None,
         "other_chains": [

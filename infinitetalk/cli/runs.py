@@ -66,7 +66,7 @@ def _list(chosen: argparse.Namespace) -> int:
 
 
 def _say_table(runs: Sequence[Overview]) -> None:
-    rows = [["run", "made", "size", "codec", "length", "windows", "disk", "state"]]
+    rows = [["run", "made", "size", "codec", "length", "windows", "videos", "disk", "state"]]
     for run in runs:
         about = run.about
         rows.append(
@@ -77,11 +77,12 @@ def _say_table(runs: Sequence[Overview]) -> None:
                 about.codec if about else "-",
                 run.length,
                 run.windows_text,
+                str(len(run.videos)),
                 megabytes(run.bytes),
                 run.state,
             ]
         )
-    for line in table(rows, right=(4, 6)):
+    for line in table(rows, right=(4, 6, 7)):
         say(line)
 
 
@@ -110,9 +111,10 @@ def _inspect(chosen: argparse.Namespace) -> int:
 
 def _export(chosen: argparse.Namespace) -> int:
     run = overview(_root(chosen), chosen.name)
+    video = None if chosen.video is None else change.find_video(run, chosen.video)
     change.check_target(run, chosen.to)
     check_new_file(chosen.to.absolute(), chosen.force)
-    done = change.export(run, chosen.to)
+    done = change.export(run, chosen.to, video)
     for note in done.notes:
         complain(f"note: {note}")
     say(f"exported {done.what}, {megabytes(done.bytes)}: {chosen.to}")
@@ -120,6 +122,8 @@ def _export(chosen: argparse.Namespace) -> int:
 
 
 def _delete(chosen: argparse.Namespace) -> int:
+    if chosen.video:
+        return _delete_videos(chosen)
     runs = _chosen_runs(_root(chosen), chosen)
     if not runs:
         say("no runs to delete")
@@ -150,6 +154,22 @@ def _delete(chosen: argparse.Namespace) -> int:
     of = f"the windows of {count(done, 'run')}" if chosen.windows_only else count(done, "run")
     say(f"deleted {of}, {megabytes(freed)} freed")
     return 1 if failed else 0
+
+
+def _delete_videos(chosen: argparse.Namespace) -> int:
+    [run] = _chosen_runs(_root(chosen), chosen)
+    found = [change.find_video(run, digits) for digits in chosen.video]
+    videos = list({video.name: video for video in found}.values())
+    what = f"{count(len(videos), 'video')} of run {run.folder.name}"
+    size = megabytes(sum(video.path.lstat().st_size for video in videos if video.path.is_file()))
+    if chosen.dry_run:
+        say(f"would delete {what}, {size}: {', '.join(video.name for video in videos)}; nothing is deleted")
+        return 0
+    if not chosen.yes and not confirm(f"Delete {what}, {size}?"):
+        say("nothing is deleted")
+        return 1
+    say(f"deleted {what}, {megabytes(change.delete_videos(run.folder, videos).bytes)} freed")
+    return 0
 
 
 def _chosen_runs(root: Path, chosen: argparse.Namespace) -> list[Overview]:
@@ -202,6 +222,11 @@ def add_parser(programs: Any) -> None:
         "export", parents=[common], help="copy the video; of an unfinished run, what there is of it"
     )
     export.add_argument("name", metavar="NAME")
+    export.add_argument(
+        "--video",
+        metavar="VIDEO",
+        help="which video, as inspect shows it or its first digits; by default the one that was asked for last",
+    )
     export.add_argument("--to", type=Path, required=True, metavar="FILE", help="the new file")
     add_force(export)
     export.set_defaults(run=_export)
@@ -212,7 +237,14 @@ def add_parser(programs: Any) -> None:
     group.add_argument("--unfinished", action="store_true", help="all runs without a whole video")
     group.add_argument("--finished", action="store_true", help="all runs with one")
     group.add_argument("--all", action="store_true", help="all runs")
-    delete.add_argument("--windows-only", action="store_true", help="keep the videos, delete what they are made of")
+    part = delete.add_mutually_exclusive_group()
+    part.add_argument("--windows-only", action="store_true", help="keep the videos, delete what they are made of")
+    part.add_argument(
+        "--video",
+        metavar="VIDEO",
+        action="append",
+        help="delete only this video of a run, as inspect shows it or its first digits; may be given again",
+    )
     delete.add_argument("--dry-run", action="store_true", help="say what would be deleted")
     delete.add_argument("--yes", action="store_true", help="do not ask")
     delete.set_defaults(run=lambda chosen: _delete(_one_way(delete, chosen)))
@@ -222,4 +254,6 @@ def _one_way(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> arg
     """Leave with a usage error unless runs are either named or described."""
     if bool(chosen.names) == (chosen.unfinished or chosen.finished or chosen.all):
         parser.error("name runs, or give one of --unfinished, --finished and --all")
+    if chosen.video and len(chosen.names) != 1:
+        parser.error("--video belongs to one run: name it")
     return chosen

@@ -85,6 +85,7 @@ class Session:
         if run.resume is Resume.AUTO:
             video = self.folder.finished_video(self._take.video_key)
         elif not is_started_over(self.folder, self._take.video_key):
+            self.folder.supersede_videos()
             start_over(self.folder, self._take.video_key)
         was_finished = video is not None
         records: Sequence[WindowRecord]
@@ -100,8 +101,9 @@ class Session:
         if images is not None and not images.filled:
             images.add_files([video.path])
             notes.append(_FROM_FILES)
+        self.folder.note_shown(video)
         # A run that was killed between its video and its report gets the report now.
-        if not (was_finished and is_file(self.folder.report_path)):
+        if not (was_finished and is_file(self.folder.report_beside(video))):
             self._write_report(video, records)
         if run.keep is Keep.VIDEO:
             self.folder.discard_windows()
@@ -280,9 +282,8 @@ class Session:
         return join(path, self._segments(records), self.folder.sound_path, self._run.video, fps=self._plan.fps)
 
     def _join(self, records: Sequence[WindowRecord]) -> WrittenVideo:
-        video = self._joined(self.folder.video_path, records)
-        self.folder.record_video(video, self._take.video_key)
-        return video
+        key = self._take.video_key
+        return self.folder.keep_video(self._joined(self.folder.joined_path(key), records), key)
 
     def _tidy(self) -> None:
         """Remove what stopped attempts left to watch, also those that were killed before they did so themselves."""
@@ -295,10 +296,10 @@ class Session:
     def _write_report(self, video: WrittenVideo, records: Sequence[WindowRecord]) -> None:
         """Keep the report beside the video. The video is whole: it is not lost for want of the report."""
         try:
-            self.folder.write_report(self._report(video, records, whole=True))
+            self.folder.write_report(video, self._report(video, records, whole=True))
         except LongTalkError as error:
             log.warning("run %s: its report could not be written: %s", self.folder.name, error)
-            self._course.notes.append(f"the report could not be written to {self.folder.report_path.name}: {error}")
+            self._course.notes.append(f"the report could not be written: {error}")
 
     def _report(self, video: WrittenVideo, records: Sequence[WindowRecord], *, whole: bool) -> str:
         return run_report(self._run, self.folder, self._course, video, records, whole=whole)

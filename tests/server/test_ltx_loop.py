@@ -245,7 +245,7 @@ def test_the_loop_makes_the_samplers_video(loop: Callable[..., Made], one: Made,
         assert relative(ours, theirs) < 1e-4
     assert relative(made.whole, one.whole) < 1e-4
 
-    [video] = (output / "longtalk").glob("*/talk.mkv")
+    [video] = (output / "longtalk").glob("*/talk_*.mkv")
     theirs, ours = film(video), pictures(output / "loop")
     assert ours.shape == theirs.shape == (PLAN.frames, HEIGHT, WIDTH, 3)
     assert np.abs(ours - theirs).max() <= 1  # the file rounds, Save Image cuts off

@@ -17,6 +17,7 @@ import demo_client
 import numpy as np
 import pytest
 from demo_server import TEXT_EVENT, ComfyServer, run_workflow, wait_until_up
+from watched import talk_in
 
 from longtalk.infinitetalk.run.store.folder import run_names
 
@@ -207,7 +208,7 @@ def test_demo_workflow_from_submit_to_saved_video(server: ComfyServer, demo: dic
 
     # Save Video copied our file's packets: every decoded frame is bit for bit the same.
     [name] = set(run_names(runs)) - before
-    ours, theirs = decoded(runs / name / "talk.mp4"), decoded(video)
+    ours, theirs = decoded(talk_in(runs / name)), decoded(video)
     assert len(ours) == len(theirs)
     assert all(np.array_equal(first, second) for first, second in zip(ours, theirs, strict=True))
 
@@ -309,7 +310,7 @@ def test_cancel_stops_within_one_step_and_leaves_what_there_is_to_watch(
     )
     assert first["value"] > steps
     assert not list(run.glob("partial_*"))
-    assert demo_client.demo_media.read_video(run / "talk.mp4").frames == 45
+    assert demo_client.demo_media.read_video(talk_in(run)).frames == 45
 
 
 def test_errors_reach_the_user_as_written(server: ComfyServer, short_workflow: dict[str, Any]) -> None:

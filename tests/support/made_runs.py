@@ -17,6 +17,7 @@ from longtalk.infinitetalk.run.store.folder import RunFolder
 from longtalk.infinitetalk.run.store.manifest import About, Manifest
 from longtalk.infinitetalk.run.store.record import FileSum, video_key, window_keys
 from longtalk.infinitetalk.run.store.recorder import Recorder
+from longtalk.infinitetalk.run.store.video_record import remove_video
 from longtalk.infinitetalk.run.video.formats import VideoFormat
 from longtalk.infinitetalk.run.video.join import WrittenVideo, join
 from longtalk.infinitetalk.run.video.soundtrack import write_sound
@@ -95,9 +96,18 @@ def make_run(
 def finish_run(folder: RunFolder, keys: Sequence[str], video: VideoFormat, shots: Sequence[int] = ()) -> WrittenVideo:
     """Join all windows and note it, as a session does."""
     segments = [folder.segment_path(number, key) for number, key in enumerate(keys, start=1)]
-    written = join(folder.video_path, segments, folder.sound_path, video, fps=FPS)
-    folder.record_video(written, video_key(keys, shots))
-    return written
+    key = video_key(keys, shots)
+    return folder.keep_video(join(folder.joined_path(key), segments, folder.sound_path, video, fps=FPS), key)
+
+
+def video_of(folder: RunFolder) -> Path:
+    """The video of a run that was asked for last."""
+    return folder.video_path(folder.video_names()[0])
+
+
+def discard_videos(folder: RunFolder) -> None:
+    for name in folder.video_names():
+        remove_video(folder, name)
 
 
 def damage(path: Path) -> None:

@@ -55,6 +55,12 @@ def out_of_memory() -> torch.OutOfMemoryError:
     return torch.OutOfMemoryError("Allocation on device: tried to allocate 2.00 GiB")
 
 
+def talk_in(folder: Path, suffix: str = ".mp4") -> Path:
+    """The only file of its kind that a run has beside its windows: the video, its record, its report."""
+    [path] = folder.glob(f"talk_*{suffix}")
+    return path
+
+
 def frames_hash(path: str | Path) -> tuple[int, str]:
     """How many frames a video decodes to, and a digest of all of them."""
     digest, count = hashlib.sha256(), 0

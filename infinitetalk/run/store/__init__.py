@@ -5,7 +5,7 @@
 - owner: who works on a run
 - manifest: what a run is; only this module knows what is in manifest.json
 - record: what is noted of a finished window; recorder: windows are written while the next one is rendered
-- video_record: what is noted of the finished video
+- video_record: the videos of a run, one for each take, and what is noted of them
 - take: the windows of a run with certain seeds; chains: which finished windows belong together
 - reuse: what an earlier attempt left of a run
 - fingerprint: digests of values, for a run's name

@@ -14,9 +14,10 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ....base.files import DamagedFileError, require_file
+from ....base.files import DamagedFileError
 from .folder import RunFolder
 from .record import WindowRecord, digest_before_shot, keys_shown, window_digest
+from .video_record import shown_key
 
 Chain = tuple[WindowRecord, ...]
 
@@ -61,18 +62,6 @@ def read_windows(folder: RunFolder) -> Windows:
         if (record.window, record.key) not in chained:
             damage.append(f"window {record.window} ({record.key}): its key does not follow from the windows before it")
     return Windows(_chains(folder, links), tuple(damage), tuple(chained[place] for place in sorted(chained)))
-
-
-def shown_key(folder: RunFolder) -> str | None:
-    """What :func:`~.record.video_key` gave for the whole video; None without a video of the size that was noted."""
-    try:
-        noted = folder.recorded_video()
-        if noted is None:
-            return None
-        key, sum_ = noted
-        return key if require_file(folder.video_path) == sum_.bytes else None
-    except (DamagedFileError, OSError):
-        return None
 
 
 def _read_records(folder: RunFolder) -> tuple[list[WindowRecord], list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from .folder import RunFolder
 from .names import FileKind, kind_of
 from .overview import LEFT_ALONE, Overview, Problem
 from .owner import free_again
-from .verify import sound_damage, video_damage
+from .verify import sound_damage
+from .video_record import StoredVideo, remove_video
 
 _REMOVED_WITH_WINDOWS = (FileKind.FRAMES, FileKind.CARRIES, FileKind.RECORDS, FileKind.SOUND)
 #: What nobody deletes, not even by its name.
@@ -36,25 +38,55 @@ class Exported:
     notes: tuple[str, ...]
 
 
-def export(run: Overview, target: Path) -> Exported:
-    """Copy the whole video out, or join the good windows at the beginning; what lies at the target is replaced.
+def find_video(run: Overview, digits: str) -> StoredVideo:
+    """The video of a run whose name begins with these digits.
 
     Raises:
-        LongTalkError: the target lies inside the runs or has another format; there is nothing to export; the
-            disk is full, or refuses the file.
+        LongTalkError: there is none, or there are several.
+    """
+    found = [video for video in run.videos if video.name.startswith(digits)]
+    if len(found) != 1:
+        names = ", ".join(video.name for video in found or run.videos)
+        raise RunError(
+            f"video {digits!r:.40} of run {run.folder.name}",
+            expected="the beginning of one video's name, as `runs inspect` shows it",
+            actual=f"{'one of several' if found else 'none'} of {names}" if names else "a run without a video",
+            action="Take the name from `runs inspect`",
+        )
+    return found[0]
+
+
+def export(run: Overview, target: Path, video: StoredVideo | None = None) -> Exported:
+    """Copy a video out, or join the good windows at the beginning; what lies at the target is replaced.
+
+    Args:
+        video: which; by default that which was asked for last, or else the windows.
+
+    Raises:
+        LongTalkError: the target lies inside the runs or has another format; there is nothing to export; the video
+            that was named is damaged; the disk is full, or refuses the file.
     """
     target = target.absolute()
     check_target(run, target)
     notes = []
-    damage = video_damage(run)
-    if damage == "":
+    chosen = video or next(iter(run.videos), None)
+    damage = chosen.check() if chosen else ""
+    if chosen and not damage:
         with new_file(target) as part:
             try:
-                copy_file(run.folder.video_path, part)
+                copy_file(chosen.path, part)
             except DamagedFileError as error:
                 raise _changed(run, error) from error
-        return Exported("the finished video", target.stat().st_size, ())
-    if damage is not None:
+        others = f" (of {len(run.videos)}: {chosen.name})" if len(run.videos) > 1 else ""
+        return Exported(f"the finished video{others}", target.stat().st_size, ())
+    if video:
+        raise RunError(
+            f"video {video.name}",
+            expected="a video that is as it was written",
+            actual=damage,
+            action="Queue the workflow that made it again, or export another one",
+        )
+    if damage:
         notes.append(f"the video is damaged ({damage}), so the windows are joined again")
     written, windows, left_out = _join_windows(run, target)
     assert run.about is not None
@@ -208,6 +240,19 @@ def delete_windows(folder: RunFolder) -> Deleted:
     size = _bytes(folder)
     with folder.owned():
         folder.discard_windows()
+    return Deleted(size - _bytes(folder))
+
+
+def delete_videos(folder: RunFolder, videos: Sequence[StoredVideo]) -> Deleted:
+    """Remove videos of a run with their records and reports.
+
+    Raises:
+        LongTalkError: somebody works on it, or the disk refuses.
+    """
+    size = _bytes(folder)
+    with folder.owned():
+        for video in videos:
+            remove_video(folder, video.name)
     return Deleted(size - _bytes(folder))
 
 

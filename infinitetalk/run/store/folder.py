@@ -36,7 +36,7 @@ from .manifest import FORMAT, Manifest, OtherFormatError, read_manifest, write_m
 from .names import NAME_LENGTH, FileKind, RunFiles, is_window_file, kind_of, run_names, run_path
 from .owner import owned, user_of
 from .record import FileSum, WindowRecord
-from .video_record import finished_video, recorded_video, write_video_record
+from .video_record import finished_video, keep_video, note_shown, supersede_videos
 
 if TYPE_CHECKING:
     import torch
@@ -232,21 +232,29 @@ class RunFolder(RunFiles):
             return False
         return True
 
-    def record_video(self, video: WrittenVideo, key: str) -> None:
-        """See :func:`~.video_record.write_video_record`."""
-        write_video_record(self, video, key)
+    def keep_video(self, joined: WrittenVideo, key: str) -> WrittenVideo:
+        """See :func:`~.video_record.keep_video`."""
+        return keep_video(self, joined, key)
 
     def finished_video(self, key: str) -> WrittenVideo | None:
         """See :func:`~.video_record.finished_video`."""
         return finished_video(self, key)
 
-    def recorded_video(self) -> tuple[str, FileSum] | None:
-        """See :func:`~.video_record.recorded_video`."""
-        return recorded_video(self)
+    def note_shown(self, video: WrittenVideo) -> None:
+        """See :func:`~.video_record.note_shown`."""
+        note_shown(self, video)
 
-    def write_report(self, text: str) -> None:
+    def supersede_videos(self) -> None:
+        """See :func:`~.video_record.supersede_videos`."""
+        supersede_videos(self)
+
+    def report_beside(self, video: WrittenVideo) -> Path:
+        """Where the report on a video of this run lies."""
+        return video.path.with_suffix(".txt")
+
+    def write_report(self, video: WrittenVideo, text: str) -> None:
         """Keep the report on all windows beside the video, for a person."""
-        with atomic(self.report_path) as part:
+        with atomic(self.report_beside(video)) as part:
             part.write_text(text + "\n", "utf-8")
 
     def bytes(self) -> int:
@@ -268,17 +276,12 @@ class RunFolder(RunFiles):
                 remove(path(number, keys[number - 1]))
 
     def discard_windows(self) -> None:
-        """Remove all windows of all seeds, and the sound; the video and the manifest stay.
+        """Remove all windows of all seeds, and the sound; the videos and the manifest stay.
 
         The records go first: what is left when this is stopped half way counts as never made.
         """
         files = [path for path in self._listed() if is_window_file(path.name)]
         for path in (*sorted(files, key=lambda path: path.suffix != ".json"), self.sound_path):
-            remove(path)
-
-    def discard_video(self) -> None:
-        """Remove the joined video and its record."""
-        for path in (self.video_record_path, self.video_path):
             remove(path)
 
     def discard_partials(self) -> None:

@@ -21,8 +21,9 @@ from ..seeds import SEED_LIMIT
 from ..video.formats import CODECS, VideoFormat
 from .record import FRAMES_LIMIT, FileSum
 
-FORMAT = 2
-"""The format of a run's files. 2: a window's record says what the window was made again with (``retake``)."""
+FORMAT = 3
+"""The format of a run's files. 2: a window's record says what the window was made again with (``retake``). 3: each take
+has a video of its own (``talk_<take>_<content>``)."""
 
 _SIZE_LIMIT = 1 << 16
 _FPS_LIMIT = 1001

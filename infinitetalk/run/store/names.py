@@ -6,18 +6,24 @@
         window_00001_3fa9c1d2.mp4           a finished window's frames
         window_00001_3fa9c1d2.safetensors   what the next window continues from
         window_00001_3fa9c1d2.json          checksums of both; written last, so a window without it is not finished
-        talk.mp4, talk.json, report.txt     the whole video, its checksum, and what was done
+        talk_9b04d1e6_5c77a0f2.mp4          the whole video of a take
+        talk_9b04d1e6_5c77a0f2.json         its checksum; written last, so a video without it is not finished
+        talk_9b04d1e6_5c77a0f2.txt          what was done
         partial_12_of_97_windows.mp4        what a cancelled run had
         start_over.json                     the windows here are those of an attempt that started over
         lock, owner.json                    who works on the run
 
 The second half of a window's name, its key, depends on the run and on the seeds of its shot up to that window, so
 windows made again with another seed lie beside the first ones.
+
+The first half of a video's name tells its take (which windows it shows), the second its content: a name never means
+other bytes. Nothing here deletes a whole video or replaces it, so who was handed one keeps what they were given.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 from collections.abc import Iterator
@@ -37,6 +43,11 @@ VIDEO_SUFFIXES = tuple(dict.fromkeys(VideoFormat(codec).suffix for codec in CODE
 
 _NAME = re.compile(rf"[0-9a-f]{{{NAME_LENGTH}}}")
 _VIDEO = rf"({'|'.join(map(re.escape, VIDEO_SUFFIXES))})"
+_HALF_LENGTH = 8
+_HALF = rf"[0-9a-f]{{{_HALF_LENGTH}}}"
+_VIDEO_RECORD = re.compile(rf"talk_(?P<name>{_HALF}_{_HALF})\.json")
+# Up to format 2 a run had one video, without a name of its own.
+_TALK = rf"talk(_{_HALF}_{_HALF})?"
 _WINDOW_FILE = re.compile(
     rf"window_(?P<window>\d{{5,7}})_(?P<key>[0-9a-f]{{8}})"
     rf"(?P<suffix>\.json|\.safetensors|{_VIDEO})(?P<part>{re.escape(PART_SUFFIX)})?"
@@ -58,17 +69,22 @@ class FileKind(str, Enum):
 
 
 _KINDS = (
-    (FileKind.VIDEO, re.compile(rf"talk{_VIDEO}")),
+    (FileKind.VIDEO, re.compile(rf"{_TALK}{_VIDEO}")),
     (FileKind.PARTIAL, re.compile(rf"partial_\d+_of_\d+_windows{_VIDEO}")),
     (FileKind.SOUND, re.compile(rf"sound{_VIDEO}")),
     (FileKind.FRAMES, re.compile(rf"window_\d+_[0-9a-f]{{8}}{_VIDEO}")),
     (FileKind.CARRIES, re.compile(r"window_\d+_[0-9a-f]{8}\.safetensors")),
     (FileKind.RECORDS, re.compile(r"window_\d+_[0-9a-f]{8}\.json")),
-    (FileKind.DESCRIPTION, re.compile(r"manifest\.json|talk\.json|report\.txt|start_over\.json|owner\.json|lock")),
+    (
+        FileKind.DESCRIPTION,
+        re.compile(rf"manifest\.json|{_TALK}\.(json|txt)|report\.txt|start_over\.json|owner\.json|lock"),
+    ),
     (
         FileKind.UNFINISHED,
         re.compile(
-            rf"(talk|sound|window_\w+|partial_\w+|manifest|report|start_over|owner)\.\w+{re.escape(PART_SUFFIX)}"
+            rf"joined_{_HALF}{_VIDEO}|"
+            rf"({_TALK}|joined_{_HALF}|sound|window_\w+|partial_\w+|manifest|report|start_over|owner)"
+            rf"\.\w+{re.escape(PART_SUFFIX)}"
         ),
     ),
 )
@@ -76,6 +92,22 @@ _KINDS = (
 
 #: No other program gives its files such names.
 NAMES_OF_OURS_ALONE = (FileKind.PARTIAL, FileKind.FRAMES, FileKind.CARRIES, FileKind.RECORDS)
+
+
+def take_digits(key: str) -> str:
+    """The half of a video's name that tells its take; ``key`` is that of :func:`~.record.video_key`."""
+    # That of a video with several shots is a list of keys, as long as the video has shots.
+    return key if re.fullmatch(_HALF, key) else hashlib.sha256(key.encode()).hexdigest()[:_HALF_LENGTH]
+
+
+def video_name(key: str, sha256: str) -> str:
+    """The name of a take's video with this content, without what all names have in common.
+
+    Args:
+        key: what :func:`~.record.video_key` gives.
+        sha256: of the file.
+    """
+    return f"{take_digits(key)}_{sha256[:_HALF_LENGTH]}"
 
 
 def kind_of(name: str) -> FileKind:
@@ -116,17 +148,29 @@ class RunFiles:
     def sound_path(self) -> Path:
         return self.path / f"sound{self.suffix}"
 
-    @property
-    def video_path(self) -> Path:
-        return self.path / f"talk{self.suffix}"
+    def joined_path(self, key: str) -> Path:
+        """Where the video of a take is put together, before its content gives it its name."""
+        return self.path / f"joined_{take_digits(key)}{self.suffix}"
 
-    @property
-    def video_record_path(self) -> Path:
-        return self.path / "talk.json"
+    def video_path(self, name: str) -> Path:
+        """A video; ``name`` is that of :func:`video_name`, here and in what follows."""
+        return self.path / f"talk_{name}{self.suffix}"
 
-    @property
-    def report_path(self) -> Path:
-        return self.path / "report.txt"
+    def video_record_path(self, name: str) -> Path:
+        return self.path / f"talk_{name}.json"
+
+    def report_path(self, name: str) -> Path:
+        return self.path / f"talk_{name}.txt"
+
+    def video_names(self) -> list[str]:
+        """The names of all videos that have a record, the one that was asked for last first."""
+        found = []
+        for path in self.path.iterdir():
+            match = _VIDEO_RECORD.fullmatch(path.name)
+            if match:
+                with contextlib.suppress(OSError):  # deleted since the folder was listed
+                    found.append((path.lstat().st_mtime_ns, match["name"]))
+        return [name for _, name in sorted(found, reverse=True)]
 
     @property
     def start_over_path(self) -> Path:
@@ -163,8 +207,9 @@ class RunFiles:
                 yield int(match["window"]), match["key"], path
 
     def partial_files(self) -> list[Path]:
-        """What cancelled runs left to watch, also what is half written."""
-        return list(self.path.glob(f"partial_*_of_*_windows{self.suffix}*"))
+        """What cancelled runs left to watch, also what is half written, and videos that were not given their names."""
+        patterns = (f"partial_*_of_*_windows{self.suffix}*", f"joined_*{self.suffix}*")
+        return [path for pattern in patterns for path in self.path.glob(pattern)]
 
 
 def run_path(root: Path, name: str) -> Path:

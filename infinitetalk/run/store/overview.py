@@ -16,10 +16,11 @@ from typing import Any, NamedTuple
 from ....base.errors import LongTalkError, RunError
 from ....base.files import PART_SUFFIX, DamagedFileError, is_file
 from ....base.words import clock
-from .chains import Windows, read_windows, shown_key
+from .chains import Windows, read_windows
 from .folder import RunFolder
 from .manifest import About, Manifest, OtherFormatError, read_manifest
 from .names import NAMES_OF_OURS_ALONE, VIDEO_SUFFIXES, FileKind, kind_of, run_names, run_path
+from .video_record import StoredVideo, read_videos
 
 
 class Problem(str, Enum):
@@ -66,7 +67,7 @@ class Overview:
         problem: what is wrong with the whole run; None when nothing is.
         detail: the problem in more words.
         user: who is working on the run; None when nobody is.
-        finished: whether the whole video is there, in the size that was noted.
+        videos: those of all takes, the one that was asked for last first.
         windows: which windows are there.
         use: how many bytes the run's files take.
         foreign: the names in the folder that are not LongTalk's, in order.
@@ -78,7 +79,7 @@ class Overview:
     problem: Problem | None
     detail: str
     user: str | None
-    finished: bool
+    videos: tuple[StoredVideo, ...]
     windows: Windows
     use: tuple[FileUse, ...]
     foreign: tuple[str, ...] = ()
@@ -88,6 +89,16 @@ class Overview:
     def about(self) -> About | None:
         """What the manifest tells; None with a problem."""
         return self.manifest.about if self.manifest else None
+
+    @property
+    def shown(self) -> StoredVideo | None:
+        """The video that was asked for last, of those that have the size that was noted."""
+        return next((video for video in self.videos if not video.damage), None)
+
+    @property
+    def finished(self) -> bool:
+        """Whether a whole video is there, in the size that was noted."""
+        return self.shown is not None
 
     @property
     def state(self) -> str:
@@ -136,6 +147,7 @@ class Overview:
             "steps": about and about.steps,
             "windows": about and len(about.ends),
             "windows_finished": len(self.windows.current),
+            "videos": len(self.videos),
             "bytes": self.bytes,
         }
 
@@ -183,15 +195,16 @@ def overview(root: Path, name: str) -> Overview:
         suffix = manifest.about.video.suffix if manifest else _suffix_there(entries)
         folder = RunFolder(root, name, suffix)
         windows = read_windows(folder)
+        videos = read_videos(folder)
     except OSError as error:
-        return Overview(folder, None, Problem.UNREADABLE, str(error), None, False, Windows((), ()), ())
+        return Overview(folder, None, Problem.UNREADABLE, str(error), None, (), Windows((), ()), ())
     return Overview(
         folder=folder,
         manifest=manifest,
         problem=problem,
         detail=detail,
         user=folder.in_use(),
-        finished=shown_key(folder) is not None,
+        videos=videos,
         windows=windows,
         use=_file_use(entries),
         foreign=tuple(sorted(name for name, kind, _ in entries if kind is FileKind.OTHER)),
@@ -218,8 +231,8 @@ def _is_ours(folder: RunFolder, entries: Sequence[_Entry]) -> bool:
     """Whether LongTalk made a folder whose manifest does not say so; other programs take names like report.txt too."""
     if any(kind in NAMES_OF_OURS_ALONE for _, kind, _ in entries):
         return True
-    with contextlib.suppress(DamagedFileError, OSError, RecursionError):
-        if folder.recorded_video() is not None:
+    with contextlib.suppress(OSError, RecursionError):
+        if any(video.record is not None for video in read_videos(folder)):
             return True
     names = {name for name, _, _ in entries}
     return not names or ("lock" in names and all(_BEGUN.fullmatch(name) for name in names - {"lock"}))

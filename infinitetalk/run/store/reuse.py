@@ -120,9 +120,11 @@ def similar_run(folder: RunFolder, parts: Mapping[str, str]) -> str | None:
     root = folder.path.parent
     for name in run_names(root):
         other = RunFolder(root, name, folder.suffix)
-        if name == folder.name or is_file(other.video_record_path):
+        if name == folder.name:
             continue
         try:
+            if other.video_names():
+                continue
             manifest = other.manifest()
             windows = {window for window, _, _ in other.window_files()}
         except OSError:  # deleted since the runs were listed

@@ -26,10 +26,14 @@ def verify(run: Overview) -> tuple[int, list[str]]:
             except DamagedFileError as error:
                 damage.append(f"{what}: {error}")
         damage += _wrong_length(run, record)
-    for name, found in (("sound", sound_damage(run)), ("video", video_damage(run))):
-        if found is not None:
-            checked += 1 if name == "sound" else 2  # the video has a file with its checksum
-            damage += [f"{name}: {found}"] if found else []
+    sound = sound_damage(run)
+    if sound is not None:
+        checked += 1
+        damage += [f"sound: {sound}"] if sound else []
+    for video in run.videos:
+        checked += 2  # the video and the file with its checksum
+        found = video.check()
+        damage += [f"video: {found}"] if found else []
     return checked, damage
 
 
@@ -50,17 +54,5 @@ def sound_damage(run: Overview) -> str | None:
     try:
         run.manifest.sound.check(run.folder.sound_path)
     except DamagedFileError as error:
-        return str(error)
-    return ""
-
-
-def video_damage(run: Overview) -> str | None:
-    """What is wrong with the whole video: "" for nothing, None when there is no video to look at."""
-    try:
-        noted = run.folder.recorded_video()
-        if noted is None:
-            return None
-        noted[1].check(run.folder.video_path)
-    except (DamagedFileError, OSError) as error:
         return str(error)
     return ""

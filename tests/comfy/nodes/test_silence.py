@@ -268,7 +268,7 @@ def test_a_stopped_run_goes_on_and_one_shot_is_made_again_alone(
     assert np.array_equal(back, first)
 
     [folder] = (tmp_path / "longtalk").iterdir()
-    for path in [*folder.glob("window_00001_*.mkv"), folder / "talk.json"]:
+    for path in [*folder.glob("window_00001_*.mkv"), *folder.glob("talk_*.json")]:
         path.unlink()
     with forwards_of(parts) as forwards:
         path, report = run(timing=SHOTS)

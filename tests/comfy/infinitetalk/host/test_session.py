@@ -14,7 +14,7 @@ import av
 import pytest
 import torch
 from comfy_runs import sampler_settings
-from watched import calls_of, forwards_of, frames_hash, out_of_memory, raising, sound_seconds
+from watched import calls_of, forwards_of, frames_hash, out_of_memory, raising, sound_seconds, talk_in
 
 from longtalk.base.errors import DiskError, TooBigError
 
@@ -79,7 +79,7 @@ def finished(run: Run, undisturbed: Path, output_folder: Path) -> Path:
 @pytest.fixture
 def expected(finished: Path) -> tuple[int, str]:
     """Number and digest of the frames that every run must end with. The finished run is out of the way."""
-    frames = frames_hash(finished / "talk.mp4")
+    frames = frames_hash(talk_in(finished))
     assert frames[0] == FRAMES
     shutil.rmtree(finished.parent)
     return frames
@@ -147,17 +147,42 @@ def test_cancel_leaves_what_is_finished_to_watch_and_the_next_run_goes_on(
 
 
 def test_a_finished_run_is_not_made_twice(run: Run, parts: SimpleNamespace, finished: Path) -> None:
-    before = frames_hash(finished / "talk.mp4")
+    before = frames_hash(talk_in(finished))
     with forwards_of(parts) as forwards:
         path, report = run()
     assert forwards == []
-    assert path == finished / "talk.mp4"
+    assert path == talk_in(finished)
     assert frames_hash(path) == before
     assert "finished before" in report
     assert report.count(" kept") >= WINDOWS  # each window's line
     with forwards_of(parts) as forwards:
         run(resume="start over")
     assert len(forwards) == WINDOWS * STEPS
+
+
+def test_takes_and_attempts_leave_each_others_videos(
+    run: Run, parts: SimpleNamespace, finished: Path, interrupted: type[BaseException]
+) -> None:
+    first = talk_in(finished)
+    expected = frames_hash(first)
+    state = first.stat().st_ino, first.stat().st_mtime_ns
+    again, report = run(rerender_from="4:7")
+    assert again != first
+    assert again.with_suffix(".txt").read_text() != first.with_suffix(".txt").read_text()
+    assert str(again.with_suffix(".txt").read_text()).count("4:7") == report.count("4:7")
+    with forwards_of(parts) as forwards:
+        assert run()[0] == first
+        assert run(rerender_from="4:7")[0] == again
+    assert forwards == []
+
+    # Started over and stopped: what was handed out is there, and the next attempt goes on instead of taking it.
+    with forwards_of(parts, lambda count: interrupt() if count == 4 else None), pytest.raises(interrupted):
+        run(resume="start over")
+    assert frames_hash(first) == expected
+    with forwards_of(parts) as forwards:
+        assert run()[0] == first
+    assert len(forwards) == (WINDOWS - 1) * STEPS
+    assert (first.stat().st_ino, first.stat().st_mtime_ns) == state
 
 
 def truncate(path: Path) -> None:
@@ -185,8 +210,8 @@ def test_harm_to_a_windows_file_is_made_good(
     run: Run, parts: SimpleNamespace, finished: Path, file: str, window: int, harm: Callable[[Path], None]
 ) -> None:
     """The harmed window and what follows are made again, nothing else; the result is the same."""
-    expected = frames_hash(finished / "talk.mp4")
-    (finished / "talk.mp4").unlink()  # else the joined video would simply be used
+    expected = frames_hash(talk_in(finished))
+    talk_in(finished).unlink()  # else the joined video would simply be used
     [path] = finished.glob(FILES[file].format(window))
     harm(path)
     with forwards_of(parts) as forwards:
@@ -202,15 +227,16 @@ def test_harm_to_a_windows_file_is_made_good(
 
 @pytest.mark.matrix(strength=1)
 @pytest.mark.parametrize("harm", [truncate, flip, Path.unlink])
-@pytest.mark.parametrize("name", ["manifest.json", "sound.mp4", "talk.mp4", "talk.json", "report.txt", "lock"])
+@pytest.mark.parametrize("name", ["manifest.json", "sound.mp4", "talk_*.mp4", "talk_*.json", "talk_*.txt", "lock"])
 def test_harm_to_the_runs_other_files_is_made_good_without_rendering(
     run: Run, parts: SimpleNamespace, finished: Path, name: str, harm: Callable[[Path], None]
 ) -> None:
-    expected = frames_hash(finished / "talk.mp4")
+    expected = frames_hash(talk_in(finished))
     if name == "sound.mp4":
-        (finished / "talk.mp4").unlink()
+        talk_in(finished).unlink()
     if name != "lock" or harm is Path.unlink:  # it is empty
-        harm(finished / name)
+        [path] = finished.glob(name)
+        harm(path)
     with forwards_of(parts) as forwards:
         video, _ = run()
     assert forwards == []
@@ -221,13 +247,14 @@ def test_harm_to_the_runs_other_files_is_made_good_without_rendering(
 def test_a_run_killed_between_its_video_and_its_report_gets_the_report(
     run: Run, parts: SimpleNamespace, finished: Path
 ) -> None:
-    expected = (finished / "report.txt").read_text()
-    (finished / "report.txt").rename(finished / "report.txt.part")
+    report = talk_in(finished, ".txt")
+    expected = report.read_text()
+    part = report.rename(finished / f"{report.name}.part")
     with forwards_of(parts) as forwards:
         run()
     assert forwards == []
-    assert not (finished / "report.txt.part").exists()
-    found = (finished / "report.txt").read_text()
+    assert not part.exists()
+    found = report.read_text()
     windows = [line for line in expected.splitlines() if line.startswith("     ")]
     assert len(windows) == WINDOWS
     assert [line for line in found.splitlines() if line.startswith("     ")] == [f"{line}  kept" for line in windows]
@@ -284,7 +311,7 @@ def test_some_windows_made_again_with_a_new_seed(run: Run, parts: SimpleNamespac
         with av.open(str(path)) as container:
             return [frame.to_ndarray(format="rgb24").tobytes() for frame in container.decode(video=0)]
 
-    first = frames(finished / "talk.mp4")
+    first = frames(talk_in(finished))
     with forwards_of(parts) as forwards:
         path, report = run(rerender_from="3:1000")
     assert len(forwards) == 2 * STEPS
@@ -314,14 +341,12 @@ def test_a_killed_rerender_goes_on_too(
 
 
 def test_video_only_leaves_the_video(run: Run, parts: SimpleNamespace, finished: Path, output_folder: Path) -> None:
-    expected = frames_hash(finished / "talk.mp4")
+    expected = frames_hash(talk_in(finished))
     path, report = run(finished_runs="video only")
     assert "only the video kept" in report
     assert sorted(file.name for file in run_folder(output_folder).iterdir() if file.name != "lock") == [
         "manifest.json",
-        "report.txt",
-        "talk.json",
-        "talk.mp4",
+        *sorted(talk_in(finished, suffix).name for suffix in (".json", ".mp4", ".txt")),
     ]
     assert frames_hash(path) == expected
     with forwards_of(parts) as forwards:
@@ -334,7 +359,7 @@ def test_the_report_tells_where_each_second_is_and_how_it_went(run: Run, output_
     for words in ("0:00.52 - 0:00.84", "drift", "seam", "estimate", "run "):
         assert words in report, report
     assert str(run_folder(output_folder)) in report
-    kept = (run_folder(output_folder) / "report.txt").read_text()
+    kept = talk_in(run_folder(output_folder), ".txt").read_text()
     assert "0:00.52 - 0:00.84" in kept
 
 

@@ -14,7 +14,7 @@ import torch
 from comfy_runs import sampler_settings
 from hypothesis import strategies as st
 from ledger import Ledger, one_thread, try_each
-from watched import frames_hash
+from watched import frames_hash, talk_in
 
 from longtalk.base.files import read_json, write_json
 
@@ -27,7 +27,7 @@ VALUES = st.one_of(
 #: What of each file is replaced; a dot leads into an object.
 FIELDS = {
     "manifest.json": ("format", "parts", "parts.seed", "about", "about.ends", "sound", "sound.bytes", "sound.sha256"),
-    "talk.json": ("key", "sum", "sum.bytes", "frames", "width", "video_codec", "bytes"),
+    "talk": ("key", "sum", "sum.bytes", "superseded", "frames", "width", "video_codec", "bytes"),
     "window_00001": ("window", "key", "seed", "frames", "segment", "segment.bytes", "carry", "render_s", "fallbacks",
                      "fallbacks.memory_level", "fallbacks.plain_attention", "stats", "stats.drift"),
     "window_00002": ("window", "key", "frames", "carry.sha256", "render_s", "fallbacks", "stats", "stats.contrast"),
@@ -95,8 +95,8 @@ def test_files_of_a_run(settings: dict[str, Any], output_folder: Path, tmp_path:
         shutil.copytree(whole, made)
         [path] = made.glob(f"{name.removesuffix('.json')}*.json")
         label = tamper(path, FIELDS[name], change)
-        if name != "talk.json":
-            (made / "talk.mp4").unlink()  # else the joined video would simply be used
+        if name != "talk":
+            talk_in(made).unlink()  # else the joined video would simply be used
         ledger.judge("runs", label, run, right)
 
     try_each(TRIED, CHANGES, attempt)

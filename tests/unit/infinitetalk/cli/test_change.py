@@ -8,7 +8,7 @@ from pathlib import Path
 
 import av
 import pytest
-from made_runs import NAME, damage
+from made_runs import NAME, damage, video_of
 from run_commands import OTHER, Run, apply, call, held, make_talk, size, states
 
 from longtalk.infinitetalk.run.store.chains import current_chain
@@ -33,7 +33,7 @@ def test_export_of_a_finished_run(runs: Run, finished: RunFolder, tmp_path: Path
     code, out, errors = runs("export", NAME, "--to", target)
     assert (code, errors) == (0, "")
     assert out == f"exported the finished video, {target.stat().st_size / 1e6:.1f} MB: {target}\n"
-    assert target.read_bytes() == finished.video_path.read_bytes()
+    assert target.read_bytes() == video_of(finished).read_bytes()
     frames, sound = decoded(target)
     assert frames == 60
     assert sound == pytest.approx(2.4, abs=0.03)
@@ -66,7 +66,8 @@ def test_export_of_an_unfinished_run(tmp_path: Path, codec: str) -> None:
 
 
 def test_export_leaves_out_what_is_damaged(runs: Run, finished: RunFolder, tmp_path: Path) -> None:
-    damage(finished.video_path)
+    video = video_of(finished)
+    damage(video)
     chain = current_chain(finished)
     damage(finished.segment_path(3, chain[2].key))
     damage(finished.sound_path)
@@ -75,7 +76,7 @@ def test_export_leaves_out_what_is_damaged(runs: Run, finished: RunFolder, tmp_p
     assert code == 0
     assert out.startswith("exported windows 1 to 2 of 4, 37 frames, ")
     assert errors.splitlines() == [
-        "note: the video is damaged (talk.mp4 is not as it was written), so the windows are joined again",
+        f"note: the video is damaged ({video.name} is not as it was written), so the windows are joined again",
         f"note: window 3 and what follows are left out: window_00003_{chain[2].key}.mp4 is not as it was written",
         "note: the sound is left out: sound.mp4 is not as it was written",
     ]
@@ -92,12 +93,12 @@ def test_export_leaves_out_what_is_damaged(runs: Run, finished: RunFolder, tmp_p
 
 
 def test_export_never_writes_into_the_runs(runs: Run, finished: RunFolder, unfinished: RunFolder) -> None:
-    before = finished.video_path.read_bytes()
-    for target in (finished.video_path, finished.path.parent / "x.mp4", unfinished.path / ".." / "x.mp4"):
+    before = video_of(finished).read_bytes()
+    for target in (video_of(finished), finished.path.parent / "x.mp4", unfinished.path / ".." / "x.mp4"):
         code, _, errors = runs("export", OTHER, "--to", target, "--force")
         assert code == 1
         assert "expected a place outside the folder of all runs" in errors
-    assert finished.video_path.read_bytes() == before
+    assert video_of(finished).read_bytes() == before
 
 
 def test_a_run_that_is_being_made_can_be_exported(runs: Run, unfinished: RunFolder, tmp_path: Path) -> None:
@@ -106,13 +107,36 @@ def test_a_run_that_is_being_made_can_be_exported(runs: Run, unfinished: RunFold
     assert decoded(tmp_path / "out.mp4")[0] == 37
 
 
+def test_one_of_several_videos_is_exported(runs: Run, finished: RunFolder, tmp_path: Path) -> None:
+    first = video_of(finished)
+    make_talk(finished.path.parent, rerender="3:7", finish=True)
+    again = video_of(finished)
+    assert first != again
+    target = tmp_path / "out.mp4"
+    _, out, _ = runs("export", NAME, "--to", target)
+    assert out.startswith(f"exported the finished video (of 2: {again.stem[5:]}), ")
+    assert target.read_bytes() == again.read_bytes()
+    assert runs("export", NAME, "--video", first.stem[5:13], "--to", target, "--force")[0] == 0
+    assert target.read_bytes() == first.read_bytes()
+    for digits, found in (("", "one of several of"), ("0123", "none of")):
+        code, _, errors = runs("export", NAME, "--video", digits, "--to", target, "--force")
+        assert code == 1
+        assert f"got {found} {again.stem[5:]}, {first.stem[5:]}. Take the name from `runs inspect`." in errors
+    assert "got a run without a video" in runs("export", OTHER, "--video", "1", "--to", target, "--force")[2]
+    damage(first)
+    code, _, errors = runs("export", NAME, "--video", first.stem[5:], "--to", target, "--force")
+    assert code == 1
+    assert f"got {first.name} is not as it was written" in errors
+    assert runs("inspect", NAME, "--verify")[1].endswith(f"damaged: video: {first.name} is not as it was written\n")
+
+
 # delete
 
 
 def test_delete(runs: Run, output: Path, finished: RunFolder, unfinished: RunFolder) -> None:
     freed = size(finished)
     assert runs("delete", NAME, "--dry-run")[1].endswith(f"\nwould delete 1 run, {freed}; nothing is deleted\n")
-    assert finished.video_path.exists()
+    assert video_of(finished).exists()
     assert runs("delete", NAME, NAME, "--yes")[1].endswith(f"\ndeleted 1 run, {freed} freed\n")
     assert list(states(output)) == [OTHER]
     assert not finished.path.exists()
@@ -138,16 +162,42 @@ def test_delete_by_state(runs: Run, output: Path, flag: str, left: list[str]) ->
     )
 
 
+def test_delete_one_of_several_videos(runs: Run, finished: RunFolder, output: Path) -> None:
+    first = video_of(finished)
+    first.with_suffix(".txt").write_text("report")
+    make_talk(finished.path.parent, rerender="3:7", finish=True)
+    again = video_of(finished)
+    others = {path.name for path in finished.path.iterdir() if path.stem != first.stem}
+    freed = f"{sum(first.with_suffix(suffix).stat().st_size for suffix in ('.mp4', '.json', '.txt')) / 1e6:.1f} MB"
+    code, out, _ = runs("delete", NAME, "--video", first.stem[5:], "--dry-run")
+    assert (code, first.exists()) == (0, True)
+    assert out.endswith(f": {first.stem[5:]}; nothing is deleted\n")
+    assert runs("delete", NAME, "--video", first.stem[5:], "--video", first.stem[5:], "--yes") == (
+        0, f"deleted 1 video of run {NAME}, {freed} freed\n", "",
+    )  # fmt: skip
+    assert {path.name for path in finished.path.iterdir()} - {"lock"} == others - {"lock"}
+    assert states(output)[NAME] == "finished"
+    assert runs("delete", NAME, "--video", again.stem[5:], "--yes")[0] == 0
+    assert states(output)[NAME] == "unfinished"
+    with held(finished):
+        assert runs("delete", NAME, "--video", "0", "--yes")[0] == 1
+    for wrong in (["--all", "--video", "0"], [NAME, OTHER, "--video", "0"], [NAME, "--video", "0", "--windows-only"]):
+        with pytest.raises(SystemExit):
+            runs("delete", *wrong, "--yes")
+
+
 def test_delete_windows_only(runs: Run, finished: RunFolder, unfinished: RunFolder) -> None:
-    video = finished.video_path.read_bytes()
+    video = video_of(finished).read_bytes()
     make_talk(finished.path.parent, windows=3, rerender="3:7")
     before = finished.bytes() + unfinished.bytes()
     code, out, _ = runs("delete", "--all", "--windows-only", "--yes")
     freed = before - finished.bytes() - unfinished.bytes()
     assert code == 0
     assert out.endswith(f"\ndeleted the windows of 2 runs, {freed / 1e6:.1f} MB freed\n")
-    assert finished.video_path.read_bytes() == video
-    assert sorted(path.name for path in finished.path.iterdir()) == ["lock", "manifest.json", "talk.json", "talk.mp4"]
+    assert video_of(finished).read_bytes() == video
+    assert sorted(path.name for path in finished.path.iterdir()) == [
+        "lock", "manifest.json", video_of(finished).with_suffix(".json").name, video_of(finished).name
+    ]  # fmt: skip
     assert runs("inspect", NAME, "--verify")[0] == 0
 
 

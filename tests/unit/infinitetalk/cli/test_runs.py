@@ -6,13 +6,14 @@ import contextlib
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from made_runs import NAME, damage, make_run
+from made_runs import NAME, damage, discard_videos, finish_run, make_run, video_of
 from run_commands import OTHER, Run, apply, call, held, make_talk, size, states
 
 from longtalk.base.errors import LongTalkError
@@ -22,6 +23,7 @@ from longtalk.infinitetalk.cli.main import main
 from longtalk.infinitetalk.cli.runs import output_folder
 from longtalk.infinitetalk.run.store.chains import current_chain, read_windows
 from longtalk.infinitetalk.run.store.folder import RunFolder
+from longtalk.infinitetalk.run.video.formats import VideoFormat
 
 # list
 
@@ -31,9 +33,9 @@ def test_list(runs: Run, finished: RunFolder, unfinished: RunFolder) -> None:
     sizes = [folder.bytes() for folder in (finished, unfinished)]
     assert (code, errors) == (0, "")
     assert [" ".join(line.split()) for line in out.splitlines()] == [
-        "run made size codec length windows disk state",
-        f"{NAME} 2026-11-21 08:00:00 64x48 h264 0:02.40 4 of 4 {size(finished)} finished",
-        f"{OTHER} 2026-11-21 08:00:00 64x48 h264 0:02.40 2 of 4 {size(unfinished)} unfinished",
+        "run made size codec length windows videos disk state",
+        f"{NAME} 2026-11-21 08:00:00 64x48 h264 0:02.40 4 of 4 1 {size(finished)} finished",
+        f"{OTHER} 2026-11-21 08:00:00 64x48 h264 0:02.40 2 of 4 0 {size(unfinished)} unfinished",
         f"2 runs in {finished.path.parent}, {sum(sizes) / 1e6:.1f} MB",
     ]
     listed = json.loads(runs("list", "--json")[1])
@@ -83,7 +85,7 @@ def test_states(runs: Run, output: Path, finished: RunFolder, unfinished: RunFol
 
 
 def test_a_video_of_another_size_is_none(output: Path, finished: RunFolder) -> None:
-    with open(finished.video_path, "ab") as file:
+    with open(video_of(finished), "ab") as file:
         file.write(b"x")
     assert states(output)[NAME] == "unfinished"
 
@@ -101,7 +103,7 @@ def test_two_chains(runs: Run, finished: RunFolder) -> None:
     _, out, _ = runs("inspect", NAME)
     assert "these windows are made with an empty rerender_from\n" in out
     assert "also there: window 3 made with another seed; rerender_from: 3:7 gives them\n" in out
-    finished.discard_video()
+    discard_videos(finished)
     assert [record.key for record in current_chain(finished)] == list(keys[:3]), "the one worked on last"
     for window, key in enumerate(keys[:3], start=1):
         os.utime(finished.record_path(window, key), (1, 1))
@@ -114,7 +116,16 @@ def test_two_chains(runs: Run, finished: RunFolder) -> None:
     assert "also there: windows 3 to 4 made with another seed; an empty rerender_from gives them\n" in out
     assert "\nrerender_from: 3:7, 4:SEED\nPut a number other than 7 in the place of SEED;" in out
     assert "\nrerender_from: 2:SEED\n" in runs("inspect", NAME, "--at", "1")[1], "3:7 lies in what is made again"
-    assert json.loads(runs("inspect", NAME, "--json")[1])["rerender_from"] == [[3, 7]]
+    found = json.loads(runs("inspect", NAME, "--json")[1])
+    assert found["rerender_from"] == [[3, 7]]
+    assert [video["shown"] for video in found["video_list"]] == [True]
+    finish_run(finished, first, VideoFormat())
+    finished.supersede_videos()
+    rows = [line for line in runs("inspect", NAME)[1].splitlines() if line.startswith(tuple(finished.video_names()))]
+    assert sorted(re.split(" {2,}", row, maxsplit=3)[3] for row in rows) == [
+        "asked for last, started over since  an empty rerender_from",
+        "started over since                  rerender_from: 3:7",
+    ]
     assert runs("inspect", NAME, "--verify")[0] == 0
 
 
@@ -148,7 +159,7 @@ def test_chains_of_shots(runs: Run, output: Path) -> None:
     # A shot that lacks a window ends the chain; what is behind it still counts as whole.
     for keys in (first, again):
         folder.record_path(4, keys[3]).unlink()
-    folder.discard_video()
+    discard_videos(folder)
     assert [record.window for record in current_chain(folder)] == [1, 2, 3]
     assert [record.window for record in read_windows(folder).records] == [1, 2, 3, 5, 6, 7]
     assert read_windows(folder).damage == ()
@@ -200,6 +211,12 @@ def test_inspect(runs: Run, finished: RunFolder) -> None:
         "files", "video", "sound", "windows: frames", "windows: what the next continues from", "windows: records",
         "description",
     ]  # fmt: skip
+    name = finished.video_names()[0]
+    assert lines[13].split() == ["video", "made", "disk", "made", "with"]
+    assert re.fullmatch(
+        rf"{name}  \d{{4}}-\d\d-\d\d [0-9:]{{8}} +[0-9.]+ MB  asked for last  an empty rerender_from", lines[14]
+    )
+    lines = lines[3:]
     assert lines[13].split() == ["window", "time", "seed", "took", "drift", "seam"]
     assert lines[14].split()[:7] == ["1", "0:00.00", "-", "0:00.84", "100", "2.5", "s"]
     assert [line.split()[4] for line in lines[14:18]] == ["100", "101", "102", "103"]
@@ -252,7 +269,8 @@ def test_verify_names_what_is_damaged(runs: Run, finished: RunFolder) -> None:
     segment.rename(finished.path / "elsewhere.mp4")
     segment.symlink_to(finished.path / "elsewhere.mp4")
     damage(finished.sound_path)
-    damage(finished.video_path)
+    video = video_of(finished)
+    damage(video)
     assert runs("inspect", NAME)[1].splitlines()[-2:] == [
         "",
         f"damaged: window 4 ({chain[3].key}): window_00004_{chain[3].key}.json is not JSON (JSONDecodeError)",
@@ -266,10 +284,10 @@ def test_verify_names_what_is_damaged(runs: Run, finished: RunFolder) -> None:
         "(No such file or directory)",
         f"damaged: window 3 ({chain[2].key}): window_00003_{chain[2].key}.mp4 is not a file, but a link",
         "damaged: sound: sound.mp4 is not as it was written",
-        "damaged: video: talk.mp4 is not as it was written",
+        f"damaged: video: {video.name} is not as it was written",
     ]
     assert json.loads(runs("inspect", NAME, "--verify", "--json")[1])["damage"][-1] == (
-        "video: talk.mp4 is not as it was written"
+        f"video: {video.name} is not as it was written"
     )
 
 
@@ -305,7 +323,7 @@ def test_links_and_missing_runs_are_refused(runs: Run, output: Path, command: st
         "Take the name from `runs list`, or name ComfyUI's output folder with --output. [LT-RUN]\n",
     )
     assert list(states(output)) == [OTHER]
-    assert (outside / "talk.mp4").exists()
+    assert list(outside.glob("talk_*.mp4"))
 
 
 BOTH = ["delete", NAME, "--all"], ["delete", "--all", "--finished"]

@@ -202,7 +202,7 @@ def test_shots_that_are_none(unfinished: RunFolder, shots: object) -> None:
 def test_pipes_do_not_hang(unfinished: RunFolder) -> None:
     if not hasattr(os, "mkfifo"):
         pytest.skip("no pipes here")
-    for name in ("owner.json", "talk.json", "talk.mp4", "lock"):
+    for name in ("owner.json", "talk_0a1b2c3d_0a1b2c3d.json", "talk_0a1b2c3d_0a1b2c3d.mp4", "lock"):
         os.mkfifo(unfinished.path / name)
     for path in [*unfinished.path.glob("window_00001*"), unfinished.sound_path, unfinished.manifest_path]:
         every_command(unfinished.path.parent.parent, OTHER)

@@ -16,7 +16,7 @@ import torch
 from amounts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_runs import NAME, PARTS, damage, made_window, make_run
+from made_runs import NAME, PARTS, damage, discard_videos, made_window, make_run, video_of
 from safetensors.torch import load_file
 
 from longtalk.base.errors import LongTalkError
@@ -112,13 +112,13 @@ def test_any_flipped_bit_of_a_record_is_seen(at: int, bit: int) -> None:
 
 
 @pytest.mark.parametrize("harm", HARM)
-@pytest.mark.parametrize("file", ["video_path", "video_record_path"])
-def test_any_harm_to_the_joined_video_is_seen(tmp_path: Path, harm: str, file: str) -> None:
+@pytest.mark.parametrize("suffix", [".mp4", ".json"])
+def test_any_harm_to_the_joined_video_is_seen(tmp_path: Path, harm: str, suffix: str) -> None:
     folder, _, keys = make_run(tmp_path, finish=True)
     video = folder.finished_video(keys[-1])
     assert video is not None
-    assert (video.path, video.frames) == (folder.video_path, 45)
-    HARM[harm](getattr(folder, file))
+    assert (video.path, video.frames) == (video_of(folder), 45)
+    HARM[harm](video.path.with_suffix(suffix))
     assert folder.finished_video(keys[-1]) is None
 
 
@@ -172,15 +172,16 @@ def test_the_windows_of_a_shot(tmp_path: Path) -> None:
 def test_discarding_keeps_what_is_not_ours(tmp_path: Path) -> None:
     folder, _, keys = make_run(tmp_path, finish=True)
     make_run(tmp_path, rerender="2:77")
+    video = video_of(folder)
     mine = folder.path / "my notes.txt"
     mine.write_text("keep")
     folder.partial_path(2, 3).write_bytes(b"x")
     folder.discard_windows()
     assert sorted(path.name for path in folder.path.iterdir()) == sorted(
-        ["manifest.json", "my notes.txt", "partial_2_of_3_windows.mp4", "talk.json", "talk.mp4"]
+        ["manifest.json", "my notes.txt", "partial_2_of_3_windows.mp4", video.name, video.with_suffix(".json").name]
     )
     folder.discard_partials()
-    folder.discard_video()
+    discard_videos(folder)
     assert sorted(path.name for path in folder.path.iterdir()) == ["manifest.json", "my notes.txt"]
     assert folder.finished(keys).records == ()
 
