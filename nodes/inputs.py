@@ -9,8 +9,7 @@ from typing import Any, TypeVar
 import folder_paths
 import numpy as np
 import torch
-from comfy_api.latest import InputImpl, io
-from comfy_execution.graph_utils import ExecutionBlocker
+from comfy_api.latest import io
 
 from ..audio.encoder.features import FeatureMode
 from ..audio.tracks import Track, track_from_audio
@@ -19,7 +18,6 @@ from ..base.rates import FPS
 from ..base.values import check_choice, shown
 from ..infinitetalk.attention.measured import Precision
 from ..infinitetalk.host.run import Keep, Resume
-from ..infinitetalk.host.session import Result
 from ..infinitetalk.model.speakers import Speakers, make_speakers
 from ..infinitetalk.plan.schedule import Resolved, resolve_schedule, windows_of
 from ..infinitetalk.plan.schedule_text import parse_schedule
@@ -29,7 +27,6 @@ from ..infinitetalk.plan.windows import MAX_WINDOW_FRAMES, Plan, PlanMode, plan_
 from ..infinitetalk.run.video.formats import CODECS, VideoFormat
 
 CATEGORY = "LongTalk"
-NO_IMAGES = "Turn on return_images to get the frames as an IMAGE batch (they need a lot of memory)."
 AS_COMFYUI = "as ComfyUI"
 """The choice of attention that leaves it to ComfyUI."""
 
@@ -251,20 +248,6 @@ def shared_fields(codec: str, crf: int, return_images: bool, given: Mapping[str,
         "attention": None if attention == AS_COMFYUI else Precision(attention),
         "schedule": value["schedule"],
     }
-
-
-def sampler_outputs() -> list[Any]:
-    return [
-        io.Video.Output(display_name="video", tooltip="A file: connect Save Video, it copies without re-encoding."),
-        io.Image.Output(display_name="images", tooltip="Only with return_images."),
-        io.String.Output(display_name="report"),
-    ]
-
-
-def node_output(result: Result) -> io.NodeOutput:
-    video = InputImpl.VideoFromFile(str(result.video.path))
-    images = result.images if result.images is not None else ExecutionBlocker(NO_IMAGES)
-    return io.NodeOutput(video, images, result.report, ui={"text": (result.report,)})
 
 
 def schedule_text_input() -> Any:

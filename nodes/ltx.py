@@ -24,16 +24,15 @@ from .inputs import (
     CATEGORY,
     attention_input,
     last_inputs,
-    node_output,
     output_inputs,
     run_inputs,
-    sampler_outputs,
     schedule_input,
     share_input,
     shared_fields,
     soundtrack_input,
     timing_from,
 )
+from .video_outputs import VideoNode, hand_out, sampler_outputs
 
 
 class OverlapMode(str, Enum):
@@ -70,7 +69,7 @@ def ltx_window_inputs() -> list[Any]:
     ]
 
 
-class LongTalkLTXSampler(io.ComfyNode):
+class LongTalkLTXSampler(VideoNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -270,4 +269,4 @@ class LongTalkLTXSampler(io.ComfyNode):
             timing=timing,
             **shared_fields(codec, crf, return_images, shared),
         )
-        return node_output(make(run))
+        return hand_out(make(run))

@@ -24,11 +24,9 @@ from .inputs import (
     attention_input,
     feature_input,
     last_inputs,
-    node_output,
     output_inputs,
     output_of,
     run_inputs,
-    sampler_outputs,
     schedule_input,
     shared_fields,
     soundtrack_input,
@@ -37,6 +35,7 @@ from .inputs import (
     timing_from,
     window_inputs,
 )
+from .video_outputs import VideoNode, hand_out, sampler_outputs
 
 
 def size_inputs() -> list[Any]:
@@ -96,7 +95,7 @@ def optional_inputs() -> list[Any]:
     ]
 
 
-class LongTalkSampler(io.ComfyNode):
+class LongTalkSampler(VideoNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -207,10 +206,10 @@ class LongTalkSampler(io.ComfyNode):
             timing=timing,
             **shared_fields(codec, crf, return_images, shared),
         )
-        return node_output(make(run))
+        return hand_out(make(run))
 
 
-class LongTalkSamplerAdvanced(io.ComfyNode):
+class LongTalkSamplerAdvanced(VideoNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -296,7 +295,7 @@ class LongTalkSamplerAdvanced(io.ComfyNode):
             timing=timing,
             **shared_fields(codec, crf, return_images, shared),
         )
-        return node_output(make(run))
+        return hand_out(make(run))
 
 
 class LongTalkGuider(io.ComfyNode):

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,8 @@ class ComfyServer:
     """The server process. `with ComfyServer(...)` starts it and always stops it.
 
     It uses `base` for models, input, output and custom nodes, and keeps its database in memory: nothing is written to
-    ComfyUI's own folder. Of custom nodes it loads LongTalk alone, or with `every_pack` all that are there.
+    ComfyUI's own folder. Of custom nodes it loads LongTalk alone, or with `every_pack` all that are there. `options`
+    are further ones of ComfyUI's command line.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class ComfyServer:
         threads: int | None = None,
         python: Path | None = None,
         every_pack: bool = False,
+        options: Sequence[str] = (),
     ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -54,6 +57,7 @@ class ComfyServer:
             self.command += ["--disable-all-custom-nodes", "--whitelist-custom-nodes", "LongTalk"]
         self.command += ["--disable-api-nodes"]
         self.command += ["--database-url", "sqlite:///:memory:", "--port", str(self.port), *(["--cpu"] if cpu else [])]
+        self.command += options
         self.base = base
         self.environ = {**child_environ(), "PYTHONUNBUFFERED": "1"}
         if threads is not None:

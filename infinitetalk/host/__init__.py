@@ -1,6 +1,7 @@
 """What works with ComfyUI's models. This room is common to all families and imports no wing.
 
 - run: what one video is made from; session: makes it, or goes on with it; report: what it did, in words
+- handed_out: whether the files that nodes handed out are still there and as they were
 - renderer, guiders: what renders windows and what guides them, as far as families agree
 - identity: a run's name from all that decides its result
 - files: models from files, without a graph; images: all frames in memory, when they are asked for

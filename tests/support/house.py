@@ -54,9 +54,9 @@ BELOW: dict[str, tuple[str, ...]] = {
     "infinitetalk/host/ltx": (*_PURE, "infinitetalk/host"),
     "nodes": (*_PURE, *_HOST),
 }
-#: What the files of nodes/ may import of each other: nodes/inputs.py, and files whose names end so. And where all of
-#: them come together.
-SHARED_BY_NODES = "inputs.py"
+#: What the files of nodes/ may import of each other: nodes/inputs.py, and files whose names end so or with outputs.py.
+#: And where all of them come together.
+SHARED_BY_NODES = ("inputs.py", "outputs.py")
 ALL_NODES = "nodes/__init__.py"
 
 #: Rooms that may import ComfyUI, and the modules that lie in its folder.
@@ -199,7 +199,7 @@ def _why(file: str) -> str:
     if not room:
         return f"of the house, {file} imports {ALL_NODES} alone"
     if room == "nodes":
-        return f"of nodes/, a node imports {SHARED_BY_NODES} alone"
+        return f"of nodes/, a node imports {' and '.join(SHARED_BY_NODES)} alone"
     return f"{room}/ imports {', '.join(BELOW[room]) or 'nothing of the house'}"
 
 
