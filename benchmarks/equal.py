@@ -43,6 +43,7 @@ MASKS = (
     (re.compile(r"[^\s\"']*/longtalk/[^/\s]+(?=[/\s.]|$)"), "RUNS/RUN"),
     (re.compile(r"\brun [0-9A-Za-z_-]+(?=:)"), "run RUN"),
     (re.compile(r"\b[0-9a-f]{16}\b"), "RUN"),
+    (re.compile(r"\btalk(_[0-9a-f]{8}){2}(?=\.)"), "talk"),
     (re.compile(r"\b\d[\d,]*(\.\d+)? (kB|MB|GB|TB)\b"), "SIZE"),
     (re.compile(r"^took .*"), "took TIME"),
     (re.compile(r"(: \d[\d,]* frames in )\d[\d:.]*"), r"\1TIME"),
