@@ -48,6 +48,7 @@ class OnDisk:
         not_whole: records that are there although a file is not what they say; a kill must never leave that.
         described, finished: whether the manifest, and the record of the joined video, are there.
         parts: files that were being written.
+        begun_again: an attempt that started over has not come to its end.
         owned: somebody is noted as working on it.
         reported: the report for a person is there.
     """
@@ -58,6 +59,7 @@ class OnDisk:
     described: bool
     finished: bool
     parts: tuple[str, ...]
+    begun_again: bool
     owned: bool
     reported: bool
 
@@ -88,6 +90,7 @@ class OnDisk:
                 for pattern in (f"*{PART_SUFFIX}", "joined_*")
                 for path in folder.path.glob(pattern)
             ),
+            begun_again=any(folder.start_over_path.exists() for folder in folders),
             owned=any((folder.path / "owner.json").exists() for folder in folders),
             reported=all(folder.report_path(name).exists() for folder in folders for name in folder.video_names()),
         )
@@ -107,6 +110,8 @@ class OnDisk:
         found = [f"{name} left over" for name in self.parts]
         if self.owned:
             found.append("owner.json left over")
+        if self.begun_again:
+            found.append("start_over.json left over")
         if not self.reported:
             found.append("report missing")
         return found
@@ -207,6 +212,7 @@ class Verdict:
         others: the windows that are not the reference's, in words.
         made_twice: by kill, the windows that were rendered in vain.
         left_over, problems: in words.
+        kind: what is special about the run.
     """
 
     run: int
@@ -217,6 +223,7 @@ class Verdict:
     made_twice: list[int] = field(default_factory=list)
     left_over: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    kind: str = "plain"
 
     def __str__(self) -> str:
         kills = ", then ".join(
@@ -227,7 +234,7 @@ class Verdict:
         wrong += ["the video DIFFERS", *self.others] if self.differs else []
         wrong += [f"{count} windows MADE TWICE" for count in self.made_twice if count > 1]
         wrong += [*self.left_over, *self.problems]
-        return f"run {self.run:3d}: killed at {kills}: {'; '.join(wrong) or 'good'}"
+        return f"run {self.run:3d} ({self.kind}): killed at {kills}: {'; '.join(wrong) or 'good'}"
 
 
 def judge(

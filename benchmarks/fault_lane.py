@@ -35,6 +35,7 @@ SPEECH_S = 2.5
 WINDOW_FRAMES = 21
 MOTION_FRAMES = 9
 SAMPLER = {"width": 48, "height": 32, "steps": 2, "window_frames": WINDOW_FRAMES, "motion_frames": MOTION_FRAMES}
+APG = {"eta": 0.5, "norm_threshold": 2.0, "momentum": -0.5}
 #: A resumed run must end within this many times what the reference took (the machine may be busy with other things).
 PATIENCE = 20
 FREE_S = 1.0
@@ -43,26 +44,38 @@ LOOK_S = 0.001
 REFER_EVERY = 8
 
 
+#: What is special about a run: nothing; it is asked to start over, each time it is queued; the pack lies in a folder of
+#: another name when it is resumed; core's APG node, which keeps an average from step to step, is on the model.
+KINDS = ("plain", "start over", "moved", "apg")
+
+
 @dataclass(frozen=True)
 class Kills:
     """When one run is killed; the first one is while it is begun, the second while it is resumed.
 
     Each is a share of what an uninterrupted run takes, or the name of a file (``*`` for any characters) when the kill
-    comes as soon as it is there.
+    comes as soon as it is there. ``kind`` is one of :data:`KINDS`.
     """
 
     run: int
     at: tuple[float | str, ...]
+    kind: str = "plain"
 
 
-def short_workflow() -> dict[str, Any]:
-    """The demo's workflow: only what the video needs, and little of that."""
+def short_workflow(kind: str) -> dict[str, Any]:
+    """The demo's workflow: only what the video needs, and little of that; with what is special about the kind."""
     nodes: dict[str, Any] = json.loads((CLONE / "workflows" / "api" / "longtalk_demo.json").read_text())
     for node in nodes.values():
         if node["class_type"] == "LoadAudio":
             node["inputs"]["audio"] = SPEECH
         if node["class_type"] == "LongTalkSampler":
             node["inputs"].update(SAMPLER)
+            if kind == "start over":
+                node["inputs"]["resume"] = kind
+            if kind == "apg":
+                nodes["apg"] = {"class_type": "APG", "inputs": {"model": node["inputs"]["model"], **APG}}
+                node["inputs"].update(model=["apg", 0], cfg=2.0)
+                break  # the dictionary has grown
     return {name: node for name, node in nodes.items() if node["class_type"] not in ("LongTalkPlan", "SaveImage")}
 
 
@@ -96,12 +109,13 @@ class Lane:
         self._runs = self._output / RUNS_FOLDER
         self._comfyui = made.comfyui
         self._keep = keep
-        self._workflow = short_workflow()
+        self._pack = next((self._base / "custom_nodes").iterdir())
         self._starts = 0
         self._log_read = 0
         self._finished = 0
         self.windows = len(plan_windows(shorten_speech(self._base / "input"), WINDOW_FRAMES, MOTION_FRAMES).windows)
-        self.reference: Reference | None = None
+        #: By kind; kinds that are not here give what a plain run gives.
+        self.references: dict[str, Reference] = {}
         self.whole_s = 0.0
         self.unsteady = 0
 
@@ -110,28 +124,30 @@ class Lane:
         kills: Kills | None = None
         attempts: list[Attempt] = []
         while kills is not None or waiting:
+            if kills is not None and kills.kind == "moved":
+                self._pack = self._pack.rename(self._pack.with_name(f"longtalk-{self._starts}"))
             with self._server() as server:
                 async with aiohttp.ClientSession(server.url) as session:
                     await wait_until_up(server, session)
-                    if self.reference is None:
+                    if not self.references:
                         # The first in a process takes longer than those after it, which are the ones to be killed.
-                        for _ in range(2):
-                            await self._refer(server, session, told)
+                        for kind in ("apg", "plain", "plain"):
+                            await self._refer(server, session, told, kind)
                     if kills is not None:
                         if len(attempts) < len(kills.at):
-                            attempts.append(await self._kill(server, session, kills.at[len(attempts)]))
+                            attempts.append(await self._kill(server, session, kills.at[len(attempts)], kills.kind))
                             continue
-                        verdict = await self._finish(server, session, kills.run, attempts)
+                        verdict = await self._finish(server, session, kills, attempts)
                         verdicts.append(verdict)
                         self._finished += 1
                         print(verdict, file=told, flush=True)
                         await self._clear(session, f"run_{kills.run:03d}")
                         kills, attempts = None, []
                         if self._finished % REFER_EVERY == 0:
-                            await self._refer(server, session, told)
+                            await self._refer(server, session, told, "plain")
                     if waiting:
                         kills = waiting.pop(0)
-                        attempts.append(await self._kill(server, session, kills.at[0]))
+                        attempts.append(await self._kill(server, session, kills.at[0], kills.kind))
 
     @contextlib.contextmanager
     def _server(self) -> Iterator[ComfyServer]:
@@ -141,12 +157,12 @@ class Lane:
         with ComfyServer(self._comfyui, self._base, log, cpu=not torch.cuda.is_available()) as server:
             yield server
 
-    async def _refer(self, server: ComfyServer, session: aiohttp.ClientSession, told: Any) -> None:
+    async def _refer(self, server: ComfyServer, session: aiohttp.ClientSession, told: Any, kind: str) -> None:
         """A run that nothing interrupts. The first one is what all others are compared with; each tells how long a run
         takes, which changes when the machine has other work.
         """
         began = time.perf_counter()
-        error = await self._run(server, session)
+        error = await self._run(server, session, kind)
         self.whole_s = time.perf_counter() - began
         if error:
             raise DemoError(f"an uninterrupted run failed: {error}\n{server.log_tail()}")
@@ -154,17 +170,19 @@ class Lane:
             raise DemoError(f"the log does not tell of {self.windows} rendered windows\n{server.log_tail()}")
         on_disk = await asyncio.to_thread(OnDisk.read, self._runs)
         found = [Reference.of(video, on_disk) for video in await asyncio.to_thread(self._videos)]
-        self.reference = self.reference or found[0]
-        others = self.reference.other_windows(on_disk)
-        if any(reference.video != self.reference.video for reference in found):
+        reference = self.references.setdefault(kind, found[0])
+        others = reference.other_windows(on_disk)
+        if any(each.video != reference.video for each in found):
             self.unsteady += 1
             others.append("the video DIFFERS")
         took = f"uninterrupted run took {self.whole_s:.1f} s"
         print("; ".join([f"{self._name}: {took}", *others]), file=told, flush=True)
         await self._clear(session, f"uninterrupted_{self._starts:03d}_{self._log_read}")
 
-    async def _kill(self, server: ComfyServer, session: aiohttp.ClientSession, moment: float | str) -> Attempt:
-        await submit(session, self._workflow, "faults")
+    async def _kill(
+        self, server: ComfyServer, session: aiohttp.ClientSession, moment: float | str, kind: str
+    ) -> Attempt:
+        await submit(session, short_workflow(kind), "faults")
         began = time.perf_counter()
         if isinstance(moment, str):
             await asyncio.to_thread(self._wait_for_file, moment)
@@ -188,21 +206,22 @@ class Lane:
             time.sleep(LOOK_S)
 
     async def _finish(
-        self, server: ComfyServer, session: aiohttp.ClientSession, run: int, attempts: list[Attempt]
+        self, server: ComfyServer, session: aiohttp.ClientSession, kills: Kills, attempts: list[Attempt]
     ) -> Verdict:
-        error = await self._run(server, session)
+        error = await self._run(server, session, kills.kind)
         last = Attempt(self._read_log(server)[0])
         end = await asyncio.to_thread(OnDisk.read, self._runs)
         videos = [] if error else await asyncio.to_thread(self._videos)
-        assert self.reference is not None
-        verdict = judge(run, [*attempts, last], end, videos, self.reference, self.windows)
+        reference = self.references.get(kills.kind, self.references["plain"])
+        verdict = judge(kills.run, [*attempts, last], end, videos, reference, self.windows)
+        verdict.kind = kills.kind
         if error:
             verdict.problems.append(f"the resumed run failed: {error}")
         return verdict
 
-    async def _run(self, server: ComfyServer, session: aiohttp.ClientSession) -> str | None:
+    async def _run(self, server: ComfyServer, session: aiohttp.ClientSession, kind: str) -> str | None:
         """Run the workflow to its end; what went wrong, or None."""
-        prompt = await submit(session, self._workflow, "faults")
+        prompt = await submit(session, short_workflow(kind), "faults")
         limit_s = time.perf_counter() + PATIENCE * max(self.whole_s, 30.0)
         while time.perf_counter() < limit_s:
             server.check_alive()

@@ -4,9 +4,10 @@
 
 Each run is the demo's workflow with its tiny models, shorter and smaller. The server's whole process group gets SIGKILL
 at a random moment, from before the models are loaded until after the video is complete; one run in five is killed
-again while it is resumed. In --aimed further runs the kill comes at the moment a file is half written: a segment, what
-the next window continues from, a record, the joined video and so on, one after the other. SIGKILL leaves what the
-process wrote to the system: a power cut is another matter.
+again while it is resumed. They take turns in being plain, asked to start over, resumed from a pack in a folder of
+another name, and guided by core's APG node. In --aimed further runs, which are plain, the kill comes at the moment a
+file is half written: a segment, what the next window continues from, a record, the joined video and so on, one after
+the other. SIGKILL leaves what the process wrote to the system: a power cut is another matter.
 
 Exits 1 unless no finished window was lost (its files are the same ones at the end, and it was not rendered again), no
 final video differs from that of an uninterrupted run (digest of all decoded frames and of the sound), at most one
@@ -36,10 +37,11 @@ from demo_server import DemoError
 from setup_common import SetupError
 
 from .fault_evidence import PHASES, Verdict
-from .fault_lane import Kills, Lane
+from .fault_lane import KINDS, Kills, Lane
 
 SEED = 20250
 LATEST_KILL = 1.15  # of what an uninterrupted run takes
+LATEST_START_OVER = 0.75
 KILLED_AGAIN = 0.2
 #: Every kind of file a run writes, while it is being written. Records and manifest are written in less time than it
 #: takes to look: there it is the file before them, just finished.
@@ -61,9 +63,11 @@ def draw(runs: int, aimed: int, windows: int, seed: int) -> list[Kills]:
     dice = random.Random(seed)
     drawn = []
     for run in range(1, runs + 1):
-        at = [dice.uniform(0, LATEST_KILL)]
+        kind = KINDS[(run - 1) % len(KINDS)]
+        # Who is killed when the video is whole and asks once more starts over once more, as he asked.
+        at = [dice.uniform(0, LATEST_START_OVER if kind == "start over" else LATEST_KILL)]
         again, moment = dice.random() < KILLED_AGAIN, dice.random()
-        drawn.append(Kills(run, (*at, moment) if again else tuple(at)))
+        drawn.append(Kills(run, (*at, moment * at[0]) if again else tuple(at), kind))
     for number in range(aimed):
         name = AIMS[number % len(AIMS)].format(window=dice.randint(1, windows))
         drawn.append(Kills(runs + number + 1, (name,)))
@@ -80,8 +84,9 @@ async def run_lanes(lanes: list[Lane], waiting: list[Kills], told: Any) -> list[
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-    if len({lane.reference.video for lane in lanes if lane.reference}) != 1:
-        raise DemoError("the servers' uninterrupted runs differ")
+    for kind in {kind for lane in lanes for kind in lane.references}:
+        if len({lane.references[kind].video for lane in lanes if kind in lane.references}) != 1:
+            raise DemoError("the servers' uninterrupted runs differ")
     return verdicts
 
 

@@ -168,7 +168,7 @@ def _copy(
                     sound.copy_until(Fraction(frames, fps))
     assert header is not None
     if sound is not None:
-        sound.finish(Fraction(frames, fps))
+        sound.finish(Fraction(frames, fps), Fraction(1, fps))
     return frames, header
 
 
@@ -238,19 +238,40 @@ class _Sound:
 
     def copy_until(self, end_s: Fraction) -> None:
         """Copy the packets that are over at ``end_s``, as far as that has not happened yet."""
-        while (packet := self._next) is not None and (packet.pts + packet.duration) * packet.time_base <= end_s:
+        while (packet := self._next) is not None and (packet.pts + self._heard(packet)) * packet.time_base <= end_s:
             self._mux(packet)
             self._next = next(self._packets, None)
 
-    def finish(self, end_s: Fraction) -> None:
-        """Copy the rest up to ``end_s``, where the last packet is cut."""
+    def finish(self, end_s: Fraction, frame_s: Fraction) -> None:
+        """Copy the rest up to ``end_s``, where the last packet is cut, or left out where that is nearer to the end.
+
+        Args:
+            frame_s: for how long a frame is shown. A packet of AAC (21 ms at 48 kHz) is decoded as a whole, whatever
+                its length is said to be, and at 60 fps it is longer than a frame. Where more than a frame of it would
+                be heard behind the picture, and more than half of it, it is left out: then less than half of it lacks.
+        """
         self.copy_until(end_s)
-        if (packet := self._next) is not None and packet.pts * packet.time_base < end_s:
-            self._mux(self._cut(packet, end_s))
+        if (packet := self._next) is None or packet.pts * packet.time_base >= end_s:
+            return
+        heard = self._heard(packet)
+        behind = packet.pts + heard - end_s / packet.time_base
+        if packet.pts > 0 and self._is_aac and behind > max(frame_s / packet.time_base, Fraction(heard, 2)):
+            return
+        self._mux(self._cut(packet, end_s))
+
+    def _heard(self, packet: Any) -> int:
+        """How many samples a player gives for a packet: of AAC all that there are in it, also in the last one."""
+        context = self._stream.codec_context
+        whole = Fraction(context.frame_size, context.sample_rate) / packet.time_base if self._is_aac else 0
+        return max(packet.duration, math.ceil(whole))
+
+    @property
+    def _is_aac(self) -> bool:
+        return bool(self._stream.codec_context.name == "aac")
 
     def _cut(self, packet: Any, end_s: Fraction) -> Any:
         # Ceiling, as in SoundEncoder: a last sample that the picture covers only in part is kept.
-        duration = math.ceil(end_s / packet.time_base - packet.pts)
+        duration = min(packet.duration, math.ceil(end_s / packet.time_base - packet.pts))
         if not self._stream.codec_context.name.startswith("pcm"):
             # Decoders that look at the length of a packet stop there; for others it is less than a frame too long.
             packet.duration = duration

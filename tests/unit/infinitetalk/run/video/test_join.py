@@ -26,6 +26,7 @@ from written_video import (
 from longtalk.infinitetalk.run.video.formats import CODECS, VideoFormat
 from longtalk.infinitetalk.run.video.join import join, read_frames
 from longtalk.infinitetalk.run.video.segment import to_bytes, write_segment
+from longtalk.infinitetalk.run.video.soundtrack import write_sound
 
 # Windows of one frame, of more than one key frame, and shorter than what the encoders reorder.
 WINDOWS = [(1,), (2,), (1, 1, 1), (1, 2, 3, 1), (30, 9, 17), (51, 1, 1, 101, 1)]
@@ -204,3 +205,19 @@ def test_any_windows_in_the_order_they_are_given(tmp_path: Path) -> None:
     for order in ((0, 1), (2, 0, 1), (1, 1, 1)):
         path = join(tmp_path / "talk.mkv", [segments[index] for index in order], None, video).path
         assert np.array_equal(decoded(path), np.concatenate([pieces[index] for index in order]))
+
+
+@pytest.mark.parametrize("rate_hz", [44100, 48000])
+@pytest.mark.parametrize("fps", [25, 50, 60, 75])
+def test_the_sound_ends_within_a_frame_of_the_picture(tmp_path: Path, fps: int, rate_hz: int) -> None:
+    """Also where a packet of AAC, which is decoded as a whole, is longer than a frame."""
+    video = VideoFormat()
+    sound = tmp_path / "sound.mp4"
+    write_sound(sound, tone(1.0, rate_hz), video, frames=fps, fps=fps)
+    segment = tmp_path / "segment.mp4"
+    for frames in [*range(fps // 2, fps // 2 + 11), fps]:
+        write_segment(segment, to_bytes(smooth(frames)), video, fps=fps)
+        talk = join(tmp_path / "talk.mp4", [segment], sound, video, fps=fps).path
+        with av.open(str(talk)) as container:
+            heard = sum(block.samples for block in container.decode(audio=0))
+        assert abs(Fraction(heard, rate_hz) - Fraction(frames, fps)) <= Fraction(1, fps)
