@@ -188,7 +188,7 @@ def _standing(run: Overview, video: StoredVideo) -> str:
         return "damaged"
     marks = ["asked for last"] if video is run.shown else []
     if video.record and video.record.superseded:
-        marks.append("started over since")
+        marks.append("made again since")
     return ", ".join(marks)
 
 

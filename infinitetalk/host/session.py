@@ -85,7 +85,6 @@ class Session:
         if run.resume is Resume.AUTO:
             video = self.folder.finished_video(self._take.video_key)
         elif not is_started_over(self.folder, self._take.video_key):
-            self.folder.supersede_videos()
             start_over(self.folder, self._take.video_key)
         was_finished = video is not None
         records: Sequence[WindowRecord]

@@ -94,8 +94,8 @@ class Hostile:
             way(path)
             self.done.append(f"{way.__name__} {path.name}")
         if self._dice.random() < 0.3:  # so that the video is joined anew, and not only given
-            for name in ("talk.json", "talk.mp4"):
-                self._clear(folder / name)
+            for path in folder.glob("talk_*.*"):
+                self._clear(path)
 
     def __repr__(self) -> str:
         return f"{self._number}: {', '.join(self.done)}"
@@ -116,9 +116,10 @@ class Hostile:
         there = sorted(path.name for path in folder.iterdir())
         made = [
             "manifest.json",
-            "talk.mp4",
-            "talk.json",
-            "report.txt",
+            "talk_01234567_89abcdef.mp4",
+            "talk_01234567_89abcdef.json",
+            "talk_01234567_89abcdef.txt",
+            "joined_01234567.mp4",
             "sound.mp4",
             "start_over.json",
             "lock",

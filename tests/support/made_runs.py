@@ -93,11 +93,14 @@ def make_run(
     return folder, plan, keys
 
 
-def finish_run(folder: RunFolder, keys: Sequence[str], video: VideoFormat, shots: Sequence[int] = ()) -> WrittenVideo:
-    """Join all windows and note it, as a session does."""
+def finish_run(
+    folder: RunFolder, keys: Sequence[str], video: VideoFormat, shots: Sequence[int] = (), *, sound: bool = True
+) -> WrittenVideo:
+    """Join all windows and note it, as a session does; without the sound it comes out otherwise, as if made anew."""
     segments = [folder.segment_path(number, key) for number, key in enumerate(keys, start=1)]
     key = video_key(keys, shots)
-    return folder.keep_video(join(folder.joined_path(key), segments, folder.sound_path, video, fps=FPS), key)
+    heard = folder.sound_path if sound else None
+    return folder.keep_video(join(folder.joined_path(key), segments, heard, video, fps=FPS), key)
 
 
 def video_of(folder: RunFolder) -> Path:

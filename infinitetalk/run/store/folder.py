@@ -36,7 +36,7 @@ from .manifest import FORMAT, Manifest, OtherFormatError, read_manifest, write_m
 from .names import NAME_LENGTH, FileKind, RunFiles, is_window_file, kind_of, run_names, run_path
 from .owner import owned, user_of
 from .record import FileSum, WindowRecord
-from .video_record import finished_video, keep_video, note_shown, supersede_videos
+from .video_record import finished_video, keep_video, note_shown
 
 if TYPE_CHECKING:
     import torch
@@ -242,11 +242,7 @@ class RunFolder(RunFiles):
 
     def note_shown(self, video: WrittenVideo) -> None:
         """See :func:`~.video_record.note_shown`."""
-        note_shown(self, video)
-
-    def supersede_videos(self) -> None:
-        """See :func:`~.video_record.supersede_videos`."""
-        supersede_videos(self)
+        note_shown(video)
 
     def report_beside(self, video: WrittenVideo) -> Path:
         """Where the report on a video of this run lies."""

@@ -1,7 +1,7 @@
 """The videos of a run and their records: which windows a video shows, its numbers, and its checksum.
 
-A take has one video, which is made when it is not there. It has several where ``start over`` made other bytes: then the
-older ones stay, as somebody may hold them, but are not handed out again (``superseded``).
+A take has one video, which is made when it is not there. It has several where ``start over`` made other bytes: once the
+new one is whole, the older ones stay, as somebody may hold them, but are not handed out again (``superseded``).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class VideoRecord:
     Attributes:
         key: of its take, see :func:`~.record.video_key`.
         sum: the checksum of its file.
-        superseded: whether the run was started over since.
+        superseded: whether another video of this take was made since.
         numbers: the fields of a :class:`~..video.join.WrittenVideo` but for its path, unchecked.
     """
 
@@ -126,7 +126,9 @@ def shown_key(files: RunFiles) -> str | None:
 
 def finished_video(files: RunFiles, key: str) -> WrittenVideo | None:
     """The whole video of this key; None when there is none, or when its file is not as it was written."""
-    for name in files.video_names():
+    with disk_errors(files.manifest_path):
+        names = files.video_names()
+    for name in names:
         if not name.startswith(take_digits(key)):
             continue
         path = files.video_path(name)
@@ -143,7 +145,8 @@ def finished_video(files: RunFiles, key: str) -> WrittenVideo | None:
 def keep_video(files: RunFiles, joined: WrittenVideo, key: str) -> WrittenVideo:
     """Give a joined video the name of its content, and note that it is complete.
 
-    A whole video of the same content stays the file that it is. Others of this take stay, too, while they are whole.
+    A whole video of the same content stays the file that it is. Others of this take stay, too, while they are whole;
+    they are superseded.
 
     Args:
         joined: the file, in the run's folder.
@@ -162,9 +165,13 @@ def keep_video(files: RunFiles, joined: WrittenVideo, key: str) -> WrittenVideo:
     video = replace(joined, path=path)
     numbers = {field: value for field, value in asdict(video).items() if field != "path"}
     write_json(files.video_record_path(name), VideoRecord(key, sum_, False, numbers).to_json())
+    # Behind the new record: who is killed here has two videos to choose from, of which the newer one comes first.
     for other in read_videos(files):
-        if other.name != name and other.record is not None and other.record.key == key and other.check():
-            remove_video(files, other.name)
+        if other.name != name and other.record is not None and other.record.key == key:
+            if other.check():
+                remove_video(files, other.name)
+            elif not other.record.superseded:
+                _supersede(files.video_record_path(other.name), other.record)
     return video
 
 
@@ -175,25 +182,16 @@ def remove_video(files: RunFiles, name: str) -> None:
         remove(path)
 
 
-def supersede_videos(files: RunFiles) -> None:
-    """The run starts over: what it has of videos stays on the disk, and is not handed out again."""
-    for name in files.video_names():
-        path = files.video_record_path(name)
-        try:
-            record = VideoRecord.read(files, name)
-            asked_ns = path.stat().st_mtime_ns
-        except (DamagedFileError, OSError):
-            continue  # it is never handed out
-        if not record.superseded:
-            write_json(path, replace(record, superseded=True).to_json())
-            _set_asked(path, asked_ns)
-
-
-def note_shown(files: RunFiles, video: WrittenVideo) -> None:
+def note_shown(video: WrittenVideo) -> None:
     """Of a run's videos this one was asked for last: it is the one that is exported and described."""
-    for name in files.video_names():
-        if files.video_path(name) == video.path:
-            _set_asked(files.video_record_path(name), time.time_ns())
+    _set_asked(video.path.with_suffix(".json"), time.time_ns())
+
+
+def _supersede(path: Path, record: VideoRecord) -> None:
+    with disk_errors(path):
+        asked_ns = path.lstat().st_mtime_ns
+    write_json(path, replace(record, superseded=True).to_json())
+    _set_asked(path, asked_ns)
 
 
 def _set_asked(record: Path, when_ns: int) -> None:

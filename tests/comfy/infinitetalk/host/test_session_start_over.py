@@ -115,17 +115,18 @@ def test_another_take_that_starts_over_is_another_attempt(
 def test_a_partial_video_beside_a_finished_one_is_removed(run: Run) -> None:
     video, _ = run()
     (video.parent / "partial_2_of_4_windows.mp4").write_bytes(b"of a run that was killed before it removed it")
-    (video.parent / "talk.mp4.part").write_bytes(b"half")
+    (video.parent / f"joined_{video.stem[5:13]}.mp4.part").write_bytes(b"half")
     run()
     assert not [
         path.name for path in video.parent.iterdir() if path.name.startswith("partial") or path.suffix == ".part"
     ]
 
 
-@pytest.mark.parametrize("name", ["report.txt", "partial_2_of_4_windows.mp4"])
+@pytest.mark.parametrize("name", ["{video}.txt", "partial_2_of_4_windows.mp4"])
 def test_a_finished_run_does_not_fail_for_what_is_beside_the_video(run: Run, name: str) -> None:
     video, _ = run()
     expected = frames_hash(video)
+    name = name.format(video=video.stem)
     (video.parent / name).unlink(missing_ok=True)
     (video.parent / name).mkdir()
     path, report = run()

@@ -122,7 +122,14 @@ def test_a_note_of_the_owner_is_not_written_through_a_link(tmp_path: Path) -> No
 
 def test_what_a_killed_process_left_half_written_is_cleaned(tmp_path: Path) -> None:
     folder, _, keys = make_run(tmp_path, windows=1)
-    parts = ["talk.mp4", "talk.json", "report.txt", "manifest.json", "owner.json", "start_over.json", "sound.mp4"]
+    parts = [
+        "joined_01234567.mp4",
+        *(f"talk_01234567_89abcdef{suffix}" for suffix in (".json", ".txt")),
+        "manifest.json",
+        "owner.json",
+        "start_over.json",
+        "sound.mp4",
+    ]
     parts += [f"window_00002_{keys[1]}{suffix}" for suffix in (".mp4", ".json", ".safetensors")]
     for name in parts:
         (folder.path / f"{name}.part").write_bytes(b"half")

@@ -10,23 +10,15 @@ from pathlib import Path
 import pytest
 from made_runs import damage, finish_run, make_run, video_of
 
-from longtalk.infinitetalk.run.store.folder import RunFolder
 from longtalk.infinitetalk.run.store.names import FileKind, kind_of
 from longtalk.infinitetalk.run.store.record import video_key
 from longtalk.infinitetalk.run.store.video_record import VideoRecord, read_videos, shown_key
 from longtalk.infinitetalk.run.video.formats import VideoFormat
-from longtalk.infinitetalk.run.video.join import WrittenVideo, join
 
 
 def state(path: Path) -> tuple[bytes, int, int]:
     """What changes when a file is written again, also with the same bytes."""
     return path.read_bytes(), path.stat().st_ino, path.stat().st_mtime_ns
-
-
-def other_bytes(folder: RunFolder, key: str) -> WrittenVideo:
-    """A video of this take that did not come out as before: without sound."""
-    segments = [folder.segment_path(window, digits) for window, digits, _ in sorted(folder.window_files())]
-    return folder.keep_video(join(folder.joined_path(key), segments, None, VideoFormat()), key)
 
 
 def test_each_take_has_a_file_of_its_own(tmp_path: Path) -> None:
@@ -53,21 +45,22 @@ def test_a_video_of_the_same_bytes_stays_the_file_it_is(tmp_path: Path) -> None:
     assert not list(folder.path.glob("joined_*"))
 
 
-def test_starting_over_leaves_what_was_handed_out(tmp_path: Path) -> None:
+def test_a_video_that_comes_out_otherwise_leaves_the_one_that_was_handed_out(tmp_path: Path) -> None:
     folder, _, keys = make_run(tmp_path, finish=True)
     old = video_of(folder)
     before = state(old)
-    folder.supersede_videos()
-    assert folder.finished_video(keys[-1]) is None
-    assert shown_key(folder) == keys[-1], "until there is another one, this is what there is to see"
-    new = other_bytes(folder, keys[-1])
+    new = finish_run(folder, keys, VideoFormat(), sound=False)
     assert new.path != old
     assert state(old) == before
     assert folder.finished_video(keys[-1]) == new
-    assert len(read_videos(folder)) == 2
+    assert [(video.path, video.record.superseded) for video in read_videos(folder)] == [
+        (new.path, False),
+        (old, True),
+    ]
     assert all(video.check() == "" for video in read_videos(folder))
+    new.path.unlink()
+    assert folder.finished_video(keys[-1]) is None, "not the old one"
     # The first bytes once more: it is handed out again, under its name.
-    folder.supersede_videos()
     assert finish_run(folder, keys, VideoFormat()).path == old
     assert state(old) == before
     assert folder.finished_video(keys[-1]).path == old
@@ -89,8 +82,7 @@ def test_a_damaged_video_goes_when_other_bytes_take_its_place(tmp_path: Path) ->
     make_run(tmp_path, rerender="3:77", finish=True)
     [lost] = [video.path for video in read_videos(folder) if video.record.key == keys[-1]]
     damage(lost)
-    folder.discard_from(3, ["", "", keys[2]])
-    other_bytes(folder, keys[-1])
+    finish_run(folder, keys, VideoFormat(), sound=False)
     assert not lost.exists()
     assert not lost.with_suffix(".json").exists()
     assert [video.check() for video in read_videos(folder)] == ["", ""], "that of the other take is left alone"
@@ -133,7 +125,8 @@ def test_links_and_pipes_are_no_videos(tmp_path: Path) -> None:
     os.mkfifo(record)
     assert folder.finished_video(keys[-1]) is None
     assert [video.damage for video in read_videos(folder)] == [f"{record.name} is not a file, but a pipe"]
-    folder.supersede_videos()
+    finish_run(folder, keys, VideoFormat(), sound=False)
+    assert folder.finished_video(keys[-1]) is not None
 
 
 def test_a_video_of_a_killed_join_is_cleared_away(tmp_path: Path) -> None:
