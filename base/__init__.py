@@ -9,5 +9,6 @@
 - codecs: what each video codec takes on the disk, and whether it takes crf
 - files: files that are whole or not there; what the disk's errors mean
 - pictures: pictures and masks cut and scaled to the video's shape, and rounded to bytes
+- functions: what a function is made of, and which of its closure's variables are state
 - canvas, strip, waves: a surface to draw on, a timeline on it, a sound over it
 """

@@ -27,6 +27,7 @@ IN_COMFYUI = (
     "benchmarks.compare",
     "benchmarks.fault_operations",
     "benchmarks.ltx",
+    "benchmarks.queue",
     "benchmarks.sync",
     "training.judge",
     "training.train_talker",

@@ -18,6 +18,7 @@ from ...base.errors import LinkError
 from ..attention.backends import Backend, installed, software
 from ..attention.chooser import Chooser
 from ..attention.measured import Case, Precision, Store, precision_of, table
+from .fresh import Lasting
 
 OVERRIDE = "optimized_attention_override"
 
@@ -56,7 +57,7 @@ def chooser() -> Chooser:
     return Chooser(installed, lambda: Store(measurements_path(), software()), _aside)
 
 
-class MeasuredAttention:
+class MeasuredAttention(Lasting):
     """An ``optimized_attention_override``: the fastest kernel that is exact enough.
 
     A kernel that the user started ComfyUI with (``--use-sage-attention`` and the like) is taken up to the error of the

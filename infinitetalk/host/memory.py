@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import comfy.model_management
 
 from ...base.errors import TooBigError
+from .fresh import Lasting
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ def _is_gone(entry: Any) -> bool:
     return entry.model is None or entry.real_model is None or entry.real_model() is None
 
 
-class KeepMoreFree:
+class KeepMoreFree(Lasting):
     """``PREPARE_SAMPLING`` wrapper: ComfyUI plans for a larger batch, so it keeps more of the model out of the GPU.
 
     Attributes:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import comfy.ldm.modules.attention
 import comfy.model_patcher
 import comfy.utils
 import torch
+from comfy.nested_tensor import NestedTensor
 from comfy.patcher_extension import WrappersMP
 
 from ..plan.windows import Window
@@ -16,6 +18,7 @@ from ..run.loop import Fallbacks
 from .attention import OVERRIDE, MeasuredAttention, has_override, set_attention
 from .checks import check_latents
 from .events import RunEvents
+from .fresh import Fresh, one_of_a_kind
 from .memory import KeepMoreFree, free_everything, is_out_of_memory
 from .noise import WindowNoise
 from .prompts import POSITIVE
@@ -46,7 +49,7 @@ class GuidedRenderer:
     """Samples windows through a copy of a guider, over a clone of its model, see :class:`~..run.loop.Renderer`.
 
     Args:
-        run: checked; its guider is copied, never changed.
+        run: checked; each window samples with a copy of its guider.
         vae: of the pictures.
         noise: gives each window its noise and seed.
         events: of the run.
@@ -72,9 +75,8 @@ class GuidedRenderer:
         model.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, self._keep_free)
         model.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, KEY, _check_made)
         self._model = model
-        self._guider = copy.copy(guider)
-        self._guider.model_patcher = model
-        self._guider.model_options = model.model_options
+        self._guider = guider
+        self._one: dict[int, Any] | None = None
         self._conds = guider.original_conds
         self._prompts = run.prompts
 
@@ -112,24 +114,55 @@ class GuidedRenderer:
     def _override(self) -> Any:
         return self._model.model_options["transformer_options"].get(OVERRIDE)
 
-    def _give(self, window: Window, given: dict[str, Any]) -> None:
-        """Give the run's own guider the window's prompts, each with the same entries added."""
+    def _denoise(
+        self, window: Window, given: dict[str, Any], noise: Any, latents: Any, mask: Any = None
+    ) -> torch.Tensor | NestedTensor:
+        """What the guider's sampler makes of a window's latents; tensors, or nested tensors of several streams.
+
+        Args:
+            given: entries that are added to each of the window's prompts.
+        """
+        model = self._model
+        if self._one is None:  # by now everything is on the model
+            found = (model.model_options, model.callbacks, model.wrappers)
+            self._one = one_of_a_kind(model, self._guider, self._sampler, *found)
+        fresh = Fresh(self._one)
+        with self._as_connected(fresh):
+            guider = fresh.own(self._guider)
+            guider.model_patcher = model
+            # A guider and its model have the same options: ComfyUI moves the patches in the model's to the device.
+            guider.model_options = model.model_options
+            guider.original_conds = self._conds_of(window, given)
+            made: torch.Tensor | NestedTensor = guider.sample(
+                noise,
+                latents,
+                fresh.of(self._sampler),
+                self._sigmas,
+                denoise_mask=mask,
+                callback=self._events.callback(window),
+                disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+                seed=self._noise.seed(window.index),
+            )
+        return made
+
+    def _conds_of(self, window: Window, given: dict[str, Any]) -> dict[str, Any]:
+        """The window's prompts as a guider keeps them, each with the same entries added."""
         conds = dict(self._conds)
         if self._prompts is not None:
             conds[POSITIVE] = self._prompts.conds(window.index)
-        self._guider.original_conds = {
-            name: [{**entry, **given} for entry in entries] for name, entries in conds.items()
-        }
+        return {name: [{**entry, **given} for entry in entries] for name, entries in conds.items()}
 
-    def _denoise(self, window: Window, noise: Any, latents: Any, mask: Any = None) -> Any:
-        """What the guider's sampler makes of a window's latents; tensors, or nested tensors of several streams."""
-        return self._guider.sample(
-            noise,
-            latents,
-            self._sampler,
-            self._sigmas,
-            denoise_mask=mask,
-            callback=self._events.callback(window),
-            disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
-            seed=self._noise.seed(window.index),
-        )
+    @contextmanager
+    def _as_connected(self, fresh: Fresh) -> Iterator[None]:
+        """Inside, what is on the run's model remembers nothing: no window before, no attempt at this one.
+
+        Patches on objects and weights stay: they are on the model itself while it is loaded.
+        """
+        model = self._model
+        options, callbacks, wrappers = model.model_options, model.callbacks, model.wrappers
+        model.model_options = fresh.of(options)
+        model.callbacks, model.wrappers = fresh.of(callbacks), fresh.of(wrappers)
+        try:
+            yield
+        finally:
+            model.model_options, model.callbacks, model.wrappers = options, callbacks, wrappers

@@ -51,6 +51,15 @@ def test_ltx_runs_at_tiny_size(comfyui_path: Path, root: Path) -> None:
     assert row["forward_ms"] > 0
 
 
+def test_a_queue_of_some_minutes(comfyui_path: Path, root: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.queue", "--minutes", "2", "--every", "0.2"]
+    environ = {**os.environ, "COMFYUI_PATH": str(comfyui_path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=root, env=environ, capture_output=True, text=True)
+    assert "pictures in the VAE" in done.stdout, done.stdout + done.stderr
+    assert next(line for line in done.stdout.splitlines() if "pictures in" in line).endswith("in 1 call(s)")
+    assert "limit 3 s" in done.stdout
+
+
 def test_table_and_plot(results: Path, root: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.tables", "--out", str(results)]
     subprocess.run(command, cwd=root, check=True, capture_output=True)

@@ -70,8 +70,9 @@ class LtxRenderer(GuidedRenderer):
         self._quiet = run.quiet
         self._options = run.options
         self._scale = run.vae.downscale_index_formula
-        pictures = [run.image, *(guide.image for guide in run.all_guides)]
-        encoded = {id(picture): self._encode(picture) for picture in pictures}
+        # The reference comes back many times: it is encoded once.
+        pictures = {id(picture): picture for picture in [run.image, *(guide.image for guide in run.all_guides)]}
+        encoded = {key: self._encode(picture) for key, picture in pictures.items()}
         self._reference = encoded[id(run.image)]
         self._guides = [(guide.frame, encoded[id(guide.image)], guide.strength) for guide in run.all_guides]
 
@@ -117,7 +118,6 @@ class LtxRenderer(GuidedRenderer):
         items = self._items(window, carry, end)
         for item in items:
             item.place(draft)
-        self._give(window, draft.conditioning)
         latents = self._sampled(draft).to(device)[:, :, : window.latents].clone()
         for item in items:
             latents = item.settle(draft, latents)
@@ -157,7 +157,7 @@ class LtxRenderer(GuidedRenderer):
         noise = self._noise.generate(window.index, latents)
         for drawn, stream in zip(streams_of(noise), (video, sound), strict=False):
             check_latents(drawn, stream.shape, "noise")
-        sampled = streams_of(self._denoise(window, noise, latents, masks))[0]
+        sampled = streams_of(self._denoise(window, draft.conditioning, noise, latents, masks))[0]
         return check_latents(sampled, video.shape, "sampler", finite=False)
 
     def _encode(self, image: torch.Tensor) -> torch.Tensor:

@@ -197,6 +197,8 @@ def guides_from(images: Any, text: str, strength: float, plan: Plan) -> list[Gui
             action="Write when each picture comes, or disconnect keyframe_images",
         )
     check_number(strength, "keyframe_strength", 0.0, 1.0)
+    # A picture that comes several times is one object: it is hashed and encoded once.
+    shown = {each.image: pictures[each.image : each.image + 1, ..., :3].float() for each in keyframes}
     found = []
     for keyframe in keyframes:
         frame = keyframe.frame(plan.fps)
@@ -218,5 +220,5 @@ def guides_from(images: Any, text: str, strength: float, plan: Plan) -> list[Gui
                 action="Move it, or remove the line",
             )
         used = strength if keyframe.strength is None else keyframe.strength
-        found.append(Guide(frame, pictures[keyframe.image : keyframe.image + 1, ..., :3].float(), used))
+        found.append(Guide(frame, shown[keyframe.image], used))
     return found

@@ -19,6 +19,7 @@ from comfy.ldm.modules.attention import optimized_attention
 from ...model.audio_attention import cross_attend
 from ...model.folded_attention import add_audio, is_worth_folding
 from ...model.speaker_map import Attention, angles_of, speaker_map
+from ..fresh import Lasting
 from .layer_weights import layer_weights
 
 #: transformer_options: per conditioning of the current call, whether it hears the audio (set by the guider).
@@ -73,7 +74,7 @@ def hearing(options: dict[str, Any], batch: int) -> list[tuple[bool, slice]]:
     return stretches
 
 
-class AudioPatch:
+class AudioPatch(Lasting):
     """``attn2_patch``: adds the audio cross-attention behind each block's text cross-attention.
 
     Attributes:
@@ -132,7 +133,7 @@ class AudioPatch:
         return self
 
 
-class SpeakerMapPatch:
+class SpeakerMapPatch(Lasting):
     """``attn1_patch``: computes the speaker map from the self-attention's query and key, for :class:`AudioPatch`.
 
     Only for the items of the batch that hear the audio, one behind the other.
@@ -165,7 +166,7 @@ class SpeakerMapPatch:
         return self
 
 
-class PinnedLatents:
+class PinnedLatents(Lasting):
     """``APPLY_MODEL`` wrapper: the model always sees the clean motion latents at the window's start, at every step.
 
     Attributes:

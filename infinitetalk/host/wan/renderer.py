@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import comfy.model_management
 import torch
@@ -102,12 +102,11 @@ class WanRenderer(GuidedRenderer):
         pinned = carry[MOTION] if carry else self._reference[:, :, :1]
         self._pinned.latents = self._model.model.process_latent_in(pinned)
         self._set_audio(window)
-        self._set_conds(window)
 
         shape = WAN_GRID.shape(window.length, *self._size)
         empty = torch.zeros(shape, device=comfy.model_management.intermediate_device())
         noise = check_latents(self._noise.generate(window.index, empty), empty.shape, "noise")
-        samples = self._denoise(window, noise, empty)
+        samples = self._denoise(window, self._given(window), noise, empty)
         samples = check_latents(samples, empty.shape, "sampler", finite=False).to(empty.device)
         return torch.cat([pinned.to(samples), samples[:, :, pinned.shape[2] :]], dim=2)
 
@@ -120,15 +119,15 @@ class WanRenderer(GuidedRenderer):
         heard = audio_context(projection, speech.features, *window.audio, gates=speech.gates, device=device)
         self._audio.heard = heard.to(self._dtype)
 
-    def _set_conds(self, window: Window) -> None:
-        """The window's prompts, each with the reference image: latents, mask (0 = given) and CLIP vision."""
+    def _given(self, window: Window) -> dict[str, Any]:
+        """What is added to each of the window's prompts: the reference as latents, mask (0 = given) and CLIP vision."""
         reference = self._reference[:, :, : window.latents]
         mask = torch.ones((1, 1, *reference.shape[2:]), device=reference.device, dtype=reference.dtype)
         mask[:, :, :1] = 0.0
-        given = {"concat_latent_image": reference, "concat_mask": mask}
+        given: dict[str, Any] = {"concat_latent_image": reference, "concat_mask": mask}
         if self._clip_vision is not None:
             given["clip_vision_output"] = self._clip_vision
-        self._give(window, given)
+        return given
 
     def _encode_reference(self, image: torch.Tensor, frames: int) -> torch.Tensor:
         """Latents of the reference ``[1, H, W, 3]`` followed by grey, for the longest window's ``frames``.

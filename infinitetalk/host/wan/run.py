@@ -16,7 +16,7 @@ from ...model.speakers import Speech
 from ...plan.estimate import longest, tokens_of
 from ...run.loop import Carry
 from ..events import RunEvents
-from ..identity import patches_of, vision_of, weights_of
+from ..identity import vision_of
 from ..memory import twice
 from ..noise import WindowNoise
 from ..run import Apart, Run
@@ -88,11 +88,7 @@ class WanRun(Run):
     def own_values(self) -> dict[str, Any]:
         heard = self.heard
         return {
-            "model patch": [
-                weights_of(self.model_patch),
-                patches_of(self.model_patch),
-                *_packing(self.model_patch.model),
-            ],
+            "model patch": [self.model_patch, *_packing(self.model_patch.model)],
             "speech": [heard.speakers, heard.encoded_by or list(heard.features), *heard.gates],
             "clip vision": vision_of(self.clip_vision),
             "audio scale": float(self.audio_scale),

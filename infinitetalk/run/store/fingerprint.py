@@ -1,40 +1,75 @@
 """Makes a digest of what a value means, the same in every process: it tells whether a run is the one begun before.
 
-Structure is hashed, never an address: numbers, text, tensors bit for bit, containers, functions by name with what they
-close over, objects by class and public attributes. Attributes that begin with an underscore are caches by convention
-and left out, as are UUIDs, locks and the like, which are new in every process.
+Structure is hashed, never an address: numbers, text, tensors bit for bit, containers, objects by class and attributes,
+functions by their code and what they close over. What cannot change a result is left out: UUIDs, locks and the like,
+cached properties, what a closure's variable came to while it ran (see :mod:`~....base.functions`), where a package was
+loaded from, and whether a model was compiled anew. When in doubt a value counts.
+
+Classes and functions count by name. Functions, and classes that a function makes, count by their code as well, since
+several of one name may come from one place. Not so ours: how they work is the business of who made a run.
 """
 
 from __future__ import annotations
 
+import copyreg
 import enum
 import functools
 import hashlib
+import sys
 import types
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-_DEPTH_LIMIT = 40
+from ....base.functions import attributes_of, closure_of, code_parts
+from .compiled import compiled_from
+from .places import is_ours, place_of
+
+#: Deeper than this nothing is looked into; what a person makes of nodes is some ten levels deep.
+_DEPTH_LIMIT = 100
 #: Of each weight this many values at its beginning, middle and end are read: any training changes all of them, and
 #: a model of 28 GB is told from another in a second without being read from disk as a whole.
 _SAMPLE_VALUES = 256
+#: Packages whose objects are new in every process.
+_NEW_EACH_TIME = {"uuid", "_thread", "threading", "weakref", "logging", "concurrent", "asyncio", "_io", "io", "socket"}
+#: What PyTorch keeps in every module beside its weights.
+_OF_ALL_MODULES = frozenset(vars(torch.nn.Module()))
+#: What Python keeps in every class.
+_OF_ALL_CLASSES = frozenset(vars(type("", (), {}))) | {"__annotations__", "__annotate_func__", "__slots__"}
+_WORDS = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device)
 
-Special = Callable[[Any], "str | None"]
+
+class Stand(NamedTuple):
+    """What counts in the place of an object.
+
+    Attributes:
+        kind: in a word.
+        holds: the value that counts.
+    """
+
+    kind: str
+    holds: Any
 
 
-def fingerprint(value: Any, special: Special | None = None) -> str:
+def _nothing(value: Any) -> None:
+    return None
+
+
+def _none(value: Any) -> Collection[str]:
+    return ()
+
+
+def fingerprint(value: Any, stand_in: Callable[[Any], Stand | None] = _nothing) -> str:
     """The hexadecimal SHA-256 of what a value means.
 
     Args:
         value: anything.
-        special: asked first for each object inside; a string it returns stands for the object.
+        stand_in: see :class:`Fingerprints`.
     """
-    hasher = _Hasher(special)
-    hasher.add(value, 0)
-    return hasher.digest.hexdigest()
+    return Fingerprints(stand_in).of(value)
 
 
 def weights_fingerprint(weights: Iterable[tuple[str, torch.Tensor]]) -> str:
@@ -72,100 +107,246 @@ def _add_sample(digest: Any, weight: torch.Tensor) -> None:
         digest.update(_bytes_of(flat[start : start + _SAMPLE_VALUES]))
 
 
-class _Hasher:
-    def __init__(self, special: Special | None) -> None:
-        self.digest = hashlib.sha256()
-        self._special = special
-        self._path: set[int] = set()
+class Fingerprints:
+    """Digests of values that belong together: what lies in several of them is hashed once.
 
-    def _tag(self, *words: object) -> None:
-        self.digest.update(("\0".join(str(word) for word in words) + "\n").encode())
+    No value may change while this is used.
 
-    def add(self, value: Any, depth: int) -> None:
-        stands = self._special(value) if self._special is not None else None
-        if stands is not None:
-            self._tag("special", stands)
-        elif isinstance(value, enum.Enum):
-            self._tag("enum", type(value).__qualname__, value.name)
-        elif isinstance(value, int) and not isinstance(value, bool):
-            self._tag(type(value).__name__, hex(value))  # repr refuses to write thousands of digits
-        elif value is None or isinstance(value, (bool, float, complex, str, torch.dtype, torch.device)):
-            self._tag(type(value).__name__, repr(value))
-        elif isinstance(value, (bytes, bytearray)):
-            self._tag("bytes", len(value))
-            self.digest.update(value)
-        elif isinstance(value, torch.Tensor):
-            self._tensor(value)
-        elif isinstance(value, (np.ndarray, np.generic)):
-            array = np.ascontiguousarray(value)
-            self._tag("array", array.shape, array.dtype)
-            self.digest.update(array.tobytes() if array.dtype != object else repr(array.tolist()).encode())
-        elif id(value) in self._path or depth > _DEPTH_LIMIT:
-            self._tag("again", type(value).__qualname__)
-        else:
-            self._path.add(id(value))
-            try:
-                self._nested(value, depth + 1)
-            finally:
-                self._path.discard(id(value))
+    Args:
+        stand_in: asked for each object inside; what it returns counts in the object's place.
+        passed_over: asked for each object inside: the names of its attributes that do not count.
+    """
 
-    def _tensor(self, tensor: torch.Tensor) -> None:
-        self._tag("tensor", tuple(tensor.shape), tensor.dtype)
-        if type(tensor) in (torch.Tensor, torch.nn.Parameter) and not tensor.is_meta and not tensor.is_sparse:
-            self.digest.update(_bytes_of(tensor))
-        else:
-            _add_sample(self.digest, tensor)
+    def __init__(
+        self,
+        stand_in: Callable[[Any], Stand | None] = _nothing,
+        passed_over: Callable[[Any], Collection[str]] = _none,
+    ) -> None:
+        self._stand_in = stand_in
+        self._passed_over = passed_over
+        self._known: dict[object, bytes] = {}
+        self._alive: list[Any] = []  # so that no other object gets the id of one that is known
+        self._path: dict[int, int] = {}
+        self._lowest = _DEPTH_LIMIT
+        self._tied: dict[int, list[int]] = {}
 
-    def _nested(self, value: Any, depth: int) -> None:
-        if isinstance(value, Mapping):
-            items = {fingerprint(key, self._special): item for key, item in value.items()}
-            self._tag("mapping", len(items))
-            for key in sorted(items):
-                self._tag(key)
-                self.add(items[key], depth)
-        elif isinstance(value, (list, tuple)):
-            self._tag("list", len(value))
-            for item in value:
-                self.add(item, depth)
-        elif isinstance(value, (set, frozenset)):
-            self._tag("set", *sorted(fingerprint(item, self._special) for item in value))
-        elif isinstance(value, type | types.ModuleType):
-            self._tag("named", getattr(value, "__module__", ""), getattr(value, "__qualname__", value.__name__))
-        elif isinstance(value, functools.partial):
-            self._tag("partial")
-            self.add([value.func, value.args, value.keywords], depth)
-        elif isinstance(value, types.MethodType):
-            self._tag("method", value.__func__.__qualname__)
-            self.add(value.__self__, depth)
-        elif isinstance(value, types.FunctionType):
-            self._function(value, depth)
-        elif isinstance(value, torch.nn.Module):
-            self._tag("module", type(value).__module__, type(value).__qualname__)
-            self._tag(weights_fingerprint([*value.named_parameters(), *value.named_buffers()]))
-            plain = {name: item for name, item in vars(value).items() if isinstance(item, (bool, int, float, str))}
-            self.add({name: item for name, item in plain.items() if name != "training"}, depth)
-        else:
-            self._object(value, depth)
+    def of(self, value: Any) -> str:
+        """The hexadecimal SHA-256 of what a value means."""
+        return hashlib.sha256(self._bytes(value)).hexdigest()
 
-    def _function(self, function: types.FunctionType, depth: int) -> None:
-        self._tag("function", function.__module__, function.__qualname__)
-        cells = []
-        for cell in function.__closure__ or ():
-            try:
-                cells.append(cell.cell_contents)
-            except ValueError:  # not assigned yet
-                cells.append(None)
-        self.add([cells, function.__defaults__, function.__kwdefaults__], depth)
-
-    def _object(self, value: Any, depth: int) -> None:
+    def _bytes(self, value: Any) -> bytes:
+        """A value in as many bytes as it takes, or the digest of one that has values inside; no two are alike."""
         kind = type(value)
-        self._tag("object", kind.__module__, kind.__qualname__)
-        if kind.__module__ in ("uuid", "_thread", "threading", "weakref", "logging"):
-            return
-        attributes = dict(getattr(value, "__dict__", {}))
-        for base in kind.__mro__:
-            slots = base.__dict__.get("__slots__", ())
-            for name in (slots,) if isinstance(slots, str) else slots:
-                if hasattr(value, name):
-                    attributes[name] = getattr(value, name)
-        self.add({name: item for name, item in attributes.items() if not name.startswith("_")}, depth)
+        if kind is int:
+            return f"int\0{value:#x}\n".encode()  # repr refuses to write thousands of digits
+        if kind is bytes:
+            return b"bytes\0%d\n" % len(value) + value
+        if kind in _WORDS:
+            return f"{kind.__name__}\0{value!r}\n".encode()
+        return b"#" + self._digest(value)
+
+    def _of(self, tag: str, *values: Any) -> bytes:
+        """The digest of a kind of thing and the values it has."""
+        digest = hashlib.sha256(f"{tag}\0{len(values)}\n".encode())
+        for value in values:
+            digest.update(self._bytes(value))
+        return digest.digest()
+
+    def _digest(self, value: Any) -> bytes:
+        """The digest of an object, made once.
+
+        Inside a circle it depends on where the circle was entered: it is known only until that is left.
+        """
+        key = id(value)
+        if key in self._known:
+            return self._known[key]
+        place = len(self._path)
+        if key in self._path or place >= _DEPTH_LIMIT:
+            self._lowest = min(self._lowest, self._path.get(key, 0))
+            return self._of("again", type(value).__qualname__)
+        above, self._lowest = self._lowest, _DEPTH_LIMIT
+        self._path[key] = place
+        self._alive.append(value)
+        try:
+            made = self._made(value)
+        finally:
+            del self._path[key]
+            for tied in self._tied.pop(place, ()):
+                self._known.pop(tied, None)
+        if self._lowest < place:
+            self._tied.setdefault(self._lowest, []).append(key)
+            above = min(above, self._lowest)
+        self._lowest = above
+        self._known[key] = made
+        return made
+
+    def _made(self, value: Any) -> bytes:
+        stands = self._stand_in(value)
+        if stands is not None:
+            return self._of("stands", *stands)
+        for kinds, made in self._KINDS:
+            if isinstance(value, kinds):
+                return made(self, value)
+        return self._object(value)
+
+    # Plain values and tensors.
+
+    def _number(self, value: Any) -> bytes:
+        """Of a class that extends one of Python's."""
+        base: Any = next(kind for kind in (int, float, complex, str, bytes, bytearray) if isinstance(value, kind))
+        return self._of("as", type(value), bytes(value) if base is bytearray else base(value))
+
+    def _tensor(self, tensor: torch.Tensor) -> bytes:
+        plain = type(tensor) in (torch.Tensor, torch.nn.Parameter) and not tensor.is_meta
+        if not plain or tensor.layout is not torch.strided:
+            digest = hashlib.sha256()
+            _add_sample(digest, tensor)
+            return self._of("sample", digest.digest())
+        return self._of("tensor", tuple(tensor.shape), tensor.dtype, self._content(tensor))
+
+    def _content(self, tensor: torch.Tensor) -> bytes:
+        """The digest of a tensor's bytes: of other tensors over the same memory it is known already."""
+        key = (tensor.data_ptr(), tensor.device, tensor.dtype, tuple(tensor.shape), tensor.stride(), tensor.is_conj())
+        if not tensor.numel() or key not in self._known:
+            self._alive.append(tensor)
+            self._known[key] = hashlib.sha256(_bytes_of(tensor)).digest()
+        return self._known[key]
+
+    def _array(self, value: np.ndarray | np.generic) -> bytes:
+        array = np.asarray(value)
+        if array.dtype.hasobject:
+            return self._of("array", array.shape, str(array.dtype), array.tolist())
+        key = (array.__array_interface__["data"][0], array.dtype.str, array.shape, array.strides)
+        if isinstance(value, np.generic) or key not in self._known:
+            self._alive.append(value)
+            self._known[key] = hashlib.sha256(np.ascontiguousarray(array).view(np.uint8).data).digest()
+        return self._of("array", array.shape, str(array.dtype), self._known[key])
+
+    def _generator(self, value: torch.Generator) -> bytes:
+        return self._of("generator", value.get_state())
+
+    # Containers.
+
+    def _mapping(self, value: Mapping[Any, Any]) -> bytes:
+        pairs = sorted((self._bytes(key), self._bytes(item)) for key, item in value.items())
+        kind = None if type(value) in (dict, types.MappingProxyType) else type(value)
+        return self._of("mapping", kind, *(part for pair in pairs for part in pair))
+
+    def _sequence(self, value: Iterable[Any]) -> bytes:
+        return self._of("list", *value)
+
+    def _set(self, value: Iterable[Any]) -> bytes:
+        return self._of("set", *sorted(self._bytes(item) for item in value))
+
+    # Names and code.
+
+    def _named(self, value: Any) -> bytes:
+        """A class, or a module; a class that a function made also by what is in it."""
+        if isinstance(value, types.ModuleType):
+            return self._of("named", place_of(value.__name__))
+        names = [place_of(value.__module__), value.__qualname__]
+        if "<locals>" not in value.__qualname__:
+            return self._of("named", *names)
+        inside = {name: item for name, item in vars(value).items() if name not in _OF_ALL_CLASSES}
+        return self._of("class", *names, value.__bases__, inside)
+
+    def _code(self, value: types.CodeType) -> bytes:
+        return self._of("code", *code_parts(value))
+
+    def _function(self, value: types.FunctionType) -> bytes:
+        compiled = compiled_from(value)
+        if compiled is not None:
+            return self._of("compiled", *compiled)
+        return self._of(
+            "function",
+            place_of(value.__module__),
+            value.__qualname__,
+            None if is_ours(value.__module__) else value.__code__,
+            self._closure(value),
+            value.__defaults__,
+            value.__kwdefaults__,
+            {name: item for name, item in vars(value).items() if name != "__wrapped__"},
+        )
+
+    def _closure(self, function: types.FunctionType) -> bytes:
+        """Of state what it begins with, else what the variable holds."""
+        variables = closure_of(function)
+        return self._of(
+            "closure", *(self._of("begins", *each.begins) if each.begins else each.held for each in variables)
+        )
+
+    def _method(self, value: types.MethodType) -> bytes:
+        return self._of("method", value.__func__, value.__self__)
+
+    def _builtin(self, value: types.BuiltinFunctionType) -> bytes:
+        bound = None if isinstance(value.__self__, types.ModuleType) else value.__self__
+        return self._of("builtin", value.__module__, value.__qualname__, bound)
+
+    def _partial(self, value: functools.partial[Any]) -> bytes:
+        return self._of("partial", value.func, value.args, value.keywords)
+
+    def _descriptor(self, value: Any) -> bytes:
+        names = ("__func__", "fget", "fset", "fdel", "func")
+        return self._of("descriptor", type(value), [getattr(value, name, None) for name in names])
+
+    # Objects.
+
+    def _module(self, value: torch.nn.Module) -> bytes:
+        compiled = compiled_from(value)
+        if compiled is not None:
+            return self._of("compiled", *compiled)
+        weights = weights_fingerprint([*value.named_parameters(), *value.named_buffers()])
+        return self._of("module", weights, [self._of_module(*each) for each in value.named_modules()])
+
+    def _of_module(self, name: str, module: torch.nn.Module) -> list[Any]:
+        passed = self._passed_over(module)
+        own = {
+            each: item
+            for each, item in vars(module).items()
+            if isinstance(item, (*_WORDS, enum.Enum, list, tuple)) and each not in _OF_ALL_MODULES | {*passed}
+        }
+        return [name, type(module), own]
+
+    def _object(self, value: Any) -> bytes:
+        kind = type(value)
+        package = kind.__module__.partition(".")[0]
+        if package in _NEW_EACH_TIME:
+            return self._of("object", kind)
+        if package in sys.stdlib_module_names or package == "numpy" or not attributes_of(value):
+            return self._of("object", kind, _as_pickled(value))
+        left_out = {*self._passed_over(value), "__dict__", "__weakref__"}
+        attributes = {name: item for name, item in attributes_of(value).items() if name not in left_out}
+        return self._of("object", kind, self._mapping(attributes))
+
+    #: How a value is hashed, by the first kind that it is of.
+    _KINDS: tuple[tuple[Any, Callable[..., bytes]], ...] = (
+        (enum.Enum, lambda self, value: self._of("enum", type(value), value.name or repr(value))),
+        ((np.ndarray, np.generic), _array),
+        (torch.Tensor, _tensor),
+        ((int, float, complex, str, bytes, bytearray), _number),
+        (torch.Generator, _generator),
+        ((torch.memory_format, torch.layout), lambda self, value: self._of("torch", repr(value))),
+        (Mapping, _mapping),
+        ((list, tuple, deque), _sequence),
+        ((set, frozenset), _set),
+        ((type, types.ModuleType), _named),
+        (types.CodeType, _code),
+        (types.FunctionType, _function),
+        (types.MethodType, _method),
+        (types.BuiltinFunctionType, _builtin),
+        (functools.partial, _partial),
+        ((staticmethod, classmethod, property, functools.cached_property), _descriptor),
+        (torch.nn.Module, _module),
+    )
+
+
+def _as_pickled(value: Any) -> Any:
+    """What the standard library and NumPy would make one of their objects of again; None where they cannot."""
+    if hasattr(value, "__wrapped__"):  # a function whose results are remembered
+        return value.__wrapped__
+    try:
+        registered = copyreg.dispatch_table.get(type(value))
+        made: Any = value.__reduce_ex__(4) if registered is None else registered(value)
+    except Exception:
+        return None
+    return made if isinstance(made, str) else [list(part) if hasattr(part, "__next__") else part for part in made]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from types import ModuleType, SimpleNamespace
 from typing import Any
+from unittest.mock import Mock, call
 
 import av
 import pytest
@@ -242,10 +243,10 @@ def test_audio_scale_zero_costs_nothing(
 def test_audio_attention_follows_overrides(
     parts: SimpleNamespace, make_audio: Callable[..., Any], portrait: torch.Tensor
 ) -> None:
-    seen = []
+    seen = Mock()  # one for all windows, where a list would be fresh in each
 
     def override(function: Callable[..., torch.Tensor], *args: Any, **kwargs: Any) -> torch.Tensor:
-        seen.append(kwargs.get("heads", args[3] if len(args) > 3 else None))
+        seen(kwargs.get("heads", args[3] if len(args) > 3 else None))
         return function(*args, **kwargs)
 
     model = parts.model.clone()
@@ -254,7 +255,9 @@ def test_audio_attention_follows_overrides(
         SimpleNamespace(**{**vars(parts), "model": model}), make_speech(parts, make_audio(0.5)), portrait, steps=2
     )
     renderer.sample(plan.windows[0], {})
-    assert seen.count(40) == 2 * len(parts.patch.model.blocks)  # the audio attention has 40 heads, the model 5
+    assert seen.call_args_list.count(call(40)) == 2 * len(
+        parts.patch.model.blocks
+    )  # the audio attention has 40 heads, the model 5
 
 
 def test_model_is_left_as_it_was(
