@@ -75,6 +75,10 @@ class Stopwatch:
     def __init__(self) -> None:
         self._marks: list[tuple[Any, Any]] = []
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Stopwatch:
+        """The same one: LongTalk gives each window copies of what is on a model."""
+        return self
+
     def __call__(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
         before = self._mark()
         out = executor(*args, **kwargs)

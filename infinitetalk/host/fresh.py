@@ -188,6 +188,8 @@ class Fresh:
                 made[key] = self.of(item)
         elif _is_shared(kind) or isinstance(getattr(value, "patcher", None), comfy.model_patcher.ModelPatcher):
             return value
+        elif hasattr(kind, "__deepcopy__"):  # it says itself how it is copied, or that there is one
+            return self._is(value, kind.__deepcopy__(value, {}))
         else:
             module = sys.modules.get(kind.__module__)
             if module is not None:

@@ -205,3 +205,20 @@ def test_what_lies_on_the_model_itself_stays_shared(comfy: ModuleType, parts: Si
     assert made[0].args[0] is flag
     assert made[1]["own"] is not own
     assert made[1]["everybody's"] is GLOBAL
+
+
+class Recorder:
+    """Gathers what a person reads when the run is over, and says that there is one of it."""
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Recorder:
+        return self
+
+
+def test_an_object_that_says_how_it_is_copied_is_copied_so(comfy: ModuleType) -> None:
+    from longtalk.infinitetalk.host.fresh import Fresh
+
+    recorder = Recorder()
+    assert Fresh().of({"wrapper": recorder})["wrapper"] is recorder
