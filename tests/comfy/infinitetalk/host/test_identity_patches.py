@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from comfy_runs import make_ltx_run
+from same_names import times
 
 PAIRS = 500
 
@@ -101,8 +102,8 @@ HELD: dict[str, Callable[[Any], Any]] = {
     "slots": Slotted,
     "a private attribute": Private,
     "a class made on the spot": local_class,
-    "a default": lambda setting: eval("lambda args, by=setting: by", {"setting": setting}),
-    "code": lambda setting: eval(f"lambda args: args * {setting!r}"),
+    "a default": lambda setting: lambda args, by=setting: by,
+    "code": times,
     "a partial": lambda setting: functools.partial(closure(0), setting),
     "a module": module,
     "a tensor": lambda setting: torch.tensor([setting, 1.0]),

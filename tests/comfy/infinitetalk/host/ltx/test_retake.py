@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -93,12 +94,13 @@ def test_without_a_first_video_that_is_made_first(settings: dict[str, Any], rend
 
 
 def test_a_killed_retake_goes_on(
-    settings: dict[str, Any], rendered: list[int], monkeypatch: pytest.MonkeyPatch
+    settings: dict[str, Any], rendered: list[int], output_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from longtalk.infinitetalk.host.ltx.renderer import LtxRenderer
 
     whole, _ = run(settings, retake=STRETCH)
-    run({**settings, "resume": "start over"})
+    shutil.rmtree(output_folder / "longtalk")  # else its video is there, and nothing is made
+    run(settings)
     sample, stopped = LtxRenderer.sample, []
 
     def pull(self: Any, window: Any, *args: Any) -> Any:

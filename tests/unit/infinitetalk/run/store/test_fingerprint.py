@@ -22,6 +22,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from same_names import times
 
 from longtalk.infinitetalk.run.store.fingerprint import Fingerprints, Stand, fingerprint, weights_fingerprint
 
@@ -87,7 +88,7 @@ class Half(float):
 
 LINEAR = torch.nn.Linear(2, 2)
 #: Two functions with one name.
-SAME_NAME = [eval(f"lambda x: x * {by}") for by in (2, 3)]
+SAME_NAME = [times(2), times(3)]
 
 
 def class_with(by: float) -> type:
