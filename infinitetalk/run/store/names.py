@@ -208,8 +208,9 @@ class RunFiles:
 
     def partial_files(self) -> list[Path]:
         """What cancelled runs left to watch, also what is half written, and videos that were not given their names."""
-        patterns = (f"partial_*_of_*_windows{self.suffix}*", f"joined_*{self.suffix}*")
-        return [path for pattern in patterns for path in self.path.glob(pattern)]
+        ours = (FileKind.PARTIAL, FileKind.UNFINISHED)
+        found = (path for begin in ("partial", "joined") for path in self.path.glob(f"{begin}_*{self.suffix}*"))
+        return [path for path in found if kind_of(path.name) in ours]
 
 
 def run_path(root: Path, name: str) -> Path:

@@ -152,3 +152,13 @@ def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
     record = VideoRecord.read(folder, folder.video_names()[0])
     assert (record.key, record.superseded) == (keys[-1], False)
     assert record.written(video_of(folder)) == folder.finished_video(keys[-1])
+
+
+def test_what_only_begins_like_a_video_of_a_stopped_run_stays(tmp_path: Path) -> None:
+    folder, _, _ = make_run(tmp_path)
+    theirs = [folder.path / name for name in ("joined_by_me.mp4", "partial_talk.mp4", "joined_0123456.mp4")]
+    ours = [folder.path / name for name in ("joined_01234567.mp4", "partial_2_of_3_windows.mp4")]
+    for path in [*theirs, *ours]:
+        path.write_bytes(b"a video")
+    folder.discard_partials()
+    assert [path.exists() for path in [*theirs, *ours]] == [True] * 3 + [False] * 2
