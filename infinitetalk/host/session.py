@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import comfy.model_management
@@ -19,21 +20,20 @@ from ..run.finish import Finish
 from ..run.loop import MadeWindow, Start, run_windows
 from ..run.progress import RunProgress
 from ..run.store.folder import RunFolder
-from ..run.store.manifest import About, Manifest
-from ..run.store.record import FileSum, WindowRecord
+from ..run.store.record import WindowRecord
 from ..run.store.recorder import Recorder
 from ..run.store.reuse import Reuse, similar_run
 from ..run.store.start_over import end_attempt, is_started_over, start_over
 from ..run.store.take import Take, kept_text
 from ..run.video.join import WrittenVideo, join
-from ..run.video.soundtrack import write_sound
 from ..run.window_checks import look_of
 from .compiled import compiled_apart
+from .description import Description
 from .events import RunEvents, check_interrupt
 from .identity import identity_of
 from .images import Images
 from .memory import free_everything, is_out_of_memory, twice
-from .noise import WindowNoise, base_seed
+from .noise import WindowNoise
 from .report import Course, run_report
 from .run import Keep, Resume, Run, runs_root
 
@@ -71,6 +71,7 @@ class Session:
         self._course = Course(run.notes())
         self._parts = run.parts()
         self.folder = RunFolder(root, identity_of(self._parts), run.video.suffix)
+        self._description = Description(self.folder, run, self._parts)
         shots = run.plan.shot_starts
         self._first = Take(self.folder.name, run.seeds, shots)
         self._take = Take(self.folder.name, run.retaken_seeds, shots, run.retakes)
@@ -129,7 +130,6 @@ class Session:
         self._describe_start(len(there))
         missing = any(window not in there for window in range(1, stop + 1))
         estimate = self._preflight(take, there, stop) if missing else None
-        self._write_manifest()
         if there:
             notes.append(kept_text(there))
             if images is not None:
@@ -146,6 +146,8 @@ class Session:
             assert estimate is not None
             end = take.end_of_stretch(window, min([stop, *(later - 1 for later in there if later > window)]))
             records += self._render(take, records, end, estimate, images)
+        if not self._description.is_written():
+            self._description.write()
         return records
 
     # Before the first window.
@@ -173,32 +175,6 @@ class Session:
             log.info("%s", note)
         return estimate
 
-    def _write_manifest(self) -> None:
-        """Describe the run on disk, unless it is described already; the sound first, its sum is in the manifest."""
-        run, plan = self._run, self._plan
-        there = self.folder.manifest()
-        if there is not None and there.parts == self._parts and self.folder.is_sound(there.sound):
-            return
-        write_sound(self.folder.sound_path, run.sound, run.video, frames=plan.frames, fps=plan.fps)
-        manifest = Manifest(
-            parts=self._parts,
-            about=About(
-                created=time.strftime("%Y-%m-%d %H:%M:%S"),
-                width=run.width,
-                height=run.height,
-                codec=run.video.codec,
-                crf=run.video.crf,
-                fps=plan.fps,
-                frames=plan.frames,
-                seed=base_seed(run.noise),
-                steps=run.denoising_steps,
-                ends=tuple(window.output[1] for window in plan.windows),
-                shots=tuple(index + 1 for index in plan.shot_starts),
-            ),
-            sound=FileSum.of(self.folder.sound_path),
-        )
-        self.folder.write_manifest(manifest)
-
     # Making the rest.
 
     def _render(
@@ -222,6 +198,8 @@ class Session:
                 images.hold(made.window.held)
 
         try:
+            if not self._description.is_written():
+                recorder.do(partial(self._description.write, recorder.check_given_up))
             renderer = twice("the reference image", lambda: run.renderer(noise, events))
             steps = run.steps()
             with compiled_apart(run.guider.model_options):
@@ -252,10 +230,12 @@ class Session:
 
     def _leave_partial(self, take: Take, before: Sequence[WindowRecord], recorder: Recorder) -> str:
         """Join what is finished at the beginning into a video of its own; says what is kept and how to go on."""
+        if not before:  # a first window that is being written needs no more, and without one the sound has no picture
+            recorder.give_up()
         try:
             recorder.wait()
         except LongTalkError as error:
-            log.warning("the last window could not be kept: %s", error)
+            log.warning("what was being written could not be kept: %s", error)
         records = [*before, *recorder.records]
         total = len(self._plan.windows)
         if not records:

@@ -1,11 +1,12 @@
-"""Makes finished windows durable in the background, one at a time, while the next one is rendered."""
+"""Makes what a run has durable in the background, one thing after the other, while the next window is rendered."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 
 import numpy as np
 import torch
@@ -22,6 +23,10 @@ LAST_FRAME = "last_frame"
 """The name of the tensor, beside the family's own, that holds the window's last frame, uint8 ``[H, W, 3]``."""
 
 _JOIN_WAIT_S = 0.5  # a wait without a timeout cannot be interrupted by Ctrl-C on Windows
+
+
+class GivenUpError(Exception):
+    """What is being done in the background is of no use any more."""
 
 
 class Recorder:
@@ -55,6 +60,7 @@ class Recorder:
         self._retaken = retaken or {}
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
+        self._given_up = threading.Event()
         self.records: list[WindowRecord] = []
         self.waited_s = 0.0
 
@@ -67,12 +73,34 @@ class Recorder:
         began = time.perf_counter()
         self.wait()
         pixels = to_bytes(frames, made.window.output[0])
-        self._thread = threading.Thread(target=self._run, args=(made, pixels), name=THREAD_NAME, daemon=True)
-        self._thread.start()
+        self.do(partial(self._record, made, pixels))
         self.waited_s += time.perf_counter() - began
 
+    def do(self, task: Callable[[], None]) -> None:
+        """Do this in the background, once what was begun before is done; the next window is written after it.
+
+        Args:
+            task: touches what the thread may touch, and files of the run that no window has. One that takes long calls
+                :meth:`check_given_up` every now and then.
+
+        Raises:
+            LongTalkError: something went wrong with what was begun before.
+        """
+        self.wait()
+        self._thread = threading.Thread(target=self._run, args=(task,), name=THREAD_NAME, daemon=True)
+        self._thread.start()
+
+    def give_up(self) -> None:
+        """No task but the writing of a window is of use any more."""
+        self._given_up.set()
+
+    def check_given_up(self) -> None:
+        """Raise GivenUpError after :meth:`give_up`; it ends the task."""
+        if self._given_up.is_set():
+            raise GivenUpError
+
     def wait(self) -> None:
-        """Wait until every window that was put in is on the disk; raises what went wrong."""
+        """Wait until all that was begun is on the disk; raises what went wrong."""
         while self._thread is not None and self._thread.is_alive():
             self._thread.join(_JOIN_WAIT_S)
         self._thread = None
@@ -83,9 +111,11 @@ class Recorder:
         if self._failure is not None:
             raise self._failure
 
-    def _run(self, made: MadeWindow, pixels: np.ndarray) -> None:
+    def _run(self, task: Callable[[], None]) -> None:
         try:
-            self._record(made, pixels)
+            task()
+        except GivenUpError:
+            pass
         except BaseException as error:  # raised again by check() in the thread that renders
             self._failure = error
 

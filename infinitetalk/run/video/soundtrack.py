@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,9 +114,18 @@ class SoundEncoder:
         container: an ``av`` output container.
         encoder: FFmpeg's encoder, ``aac``, ``flac`` or ``pcm_s24le``.
         fps: frames per second of the picture.
+        check: called every now and then; what it raises ends the encoding.
     """
 
-    def __init__(self, container: Any, sound: Soundtrack, *, encoder: str, fps: int) -> None:
+    def __init__(
+        self,
+        container: Any,
+        sound: Soundtrack,
+        *,
+        encoder: str,
+        fps: int,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         options = {}
         if encoder == "flac":
             # Packets of one video frame instead of 105 ms, so that the sound can be cut after any frame.
@@ -125,6 +135,7 @@ class SoundEncoder:
         self._stream = SoundStream(container, encoder, sound.sample_rate, sound.channels, options=options)
         self._sound = sound
         self._fps = fps
+        self._check = check
         self._position = 0
 
     def write_until(self, frames: int) -> None:
@@ -133,6 +144,7 @@ class SoundEncoder:
         # Ceiling: a last frame that the sound fills only in part has all of it.
         end = min(sound.samples, -(-frames * sound.sample_rate // self._fps))
         while self._position < end:
+            self._check()
             stop = min(end, self._position + _BLOCK_SAMPLES)
             self._stream.write(sound.block(self._position, stop))
             self._position = stop
@@ -148,7 +160,15 @@ class SoundEncoder:
         self._stream.finish()
 
 
-def write_sound(path: Path, sound: Soundtrack, video: VideoFormat, *, frames: int, fps: int = FPS) -> None:
+def write_sound(
+    path: Path,
+    sound: Soundtrack,
+    video: VideoFormat,
+    *,
+    frames: int,
+    fps: int = FPS,
+    check: Callable[[], None] = lambda: None,
+) -> None:
     """Write the sound under ``frames`` frames into a file of its own, in the container of ``video``.
 
     The same sound gives the same bytes.
@@ -158,6 +178,7 @@ def write_sound(path: Path, sound: Soundtrack, video: VideoFormat, *, frames: in
         sound: is cut at the end of the picture, never padded.
         frames: how many the whole video has, 1 or more.
         fps: frames per second, a whole number.
+        check: called every now and then; what it raises ends the writing and leaves no file.
 
     Raises:
         LongTalkError: the disk is full, or the folder may not be written to.
@@ -165,4 +186,4 @@ def write_sound(path: Path, sound: Soundtrack, video: VideoFormat, *, frames: in
     if frames < 1 or fps < 1:
         raise ValueError(f"frames and fps must be 1 or more, got {frames} and {fps}")
     with atomic(path) as part, open_output(part, video) as container:
-        SoundEncoder(container, sound, encoder=video.audio_encoder, fps=fps).finish(frames)
+        SoundEncoder(container, sound, encoder=video.audio_encoder, fps=fps, check=check).finish(frames)

@@ -9,8 +9,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
-from comfy_runs import sampler_settings
 from watched import forwards_of, frames_hash
 
 from longtalk.base.errors import LongTalkError
@@ -19,22 +17,6 @@ STEPS = 2
 WINDOWS = 4
 
 Run = Callable[..., tuple[Path, str]]
-
-
-@pytest.fixture
-def run(parts: SimpleNamespace, portrait: torch.Tensor, make_audio: Callable[..., Any]) -> Run:
-    """Runs the sampler, with four windows of 13 frames at 48x32 of two steps each; the video's path and the report."""
-    import longtalk.nodes
-
-    small = {"width": 48, "height": 32, "steps": STEPS, "window_frames": 13, "motion_frames": 5}
-    settings = sampler_settings(parts, portrait, audio=make_audio(37 / 25), **small)
-
-    def go(**changes: Any) -> tuple[Path, str]:
-        with torch.inference_mode():  # as ComfyUI runs nodes
-            video, _, report = longtalk.nodes.LongTalkSampler.execute(**{**settings, **changes}).result
-        return Path(video.get_stream_source()), report
-
-    return go
 
 
 @pytest.fixture
