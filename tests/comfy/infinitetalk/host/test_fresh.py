@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import functools
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from comfy_runs import make_ltx_run, make_run, make_speech, renderer_of
+from watched import forwards_of, frames_hash
+
+#: Of the fixture ``run``, and of what is asked of it.
+WINDOWS, STEPS = 4, 3
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +153,33 @@ def counting() -> tuple[Callable[[], int], Callable[[], int]]:
 
 
 GLOBAL = SimpleNamespace(value=0)
+
+
+def test_a_cancelled_run_goes_on_as_if_nothing_had_happened(
+    run: Callable[..., tuple[Path, str]], parts: SimpleNamespace, output_folder: Path
+) -> None:
+    """The model is the same object before and after, as in a server that keeps it; with momentum in it.
+
+    It is cancelled in a window's second step: APG forgets by itself at a step that is noisier than the one before, but
+    the first step that is made once more is as noisy as the last one that was made.
+    """
+    import comfy.model_management
+
+    guided = {"model": with_momentum(parts.model), "cfg": 3.0, "steps": STEPS}
+    with forwards_of(parts) as forwards:
+        expected = frames_hash(run(**guided)[0])
+    shutil.rmtree(output_folder / "longtalk")
+    at = len(forwards) // WINDOWS * 2 + len(forwards) // WINDOWS // STEPS + 1
+
+    def cancel(count: int) -> None:
+        if count == at:
+            comfy.model_management.interrupt_current_processing()
+
+    with forwards_of(parts, cancel), pytest.raises(comfy.model_management.InterruptProcessingException):
+        run(**guided)
+    video, report = run(**guided)
+    assert "windows 1 to 2 were finished before and kept" in report
+    assert frames_hash(video) == expected
 
 
 def test_copies_share_what_their_originals_share(comfy: ModuleType) -> None:
