@@ -23,6 +23,9 @@ MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 768_000
 MAX_PEAK = 1000.0
 """The highest peak, 60 dB above full scale. Samples beyond it are on another scale: mostly 16-bit numbers as float."""
 
+LONGEST_S = 24 * 3600
+"""The longest sound that is taken as one tensor: at 48 kHz in stereo it takes 33 GB."""
+
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _INTEGER_SCALE = {torch.uint8: 2.0**7, torch.int8: 2.0**7, torch.int16: 2.0**15, torch.int32: 2.0**31}
 
@@ -194,13 +197,21 @@ def track_from_audio(audio: object, name: str = "audio") -> Track:
         The track. A float32 waveform on the CPU is not copied.
 
     Raises:
-        LongTalkError: not an audio, unreadable, empty, a batch, shorter than one video frame (40 ms), NaN or
-            infinite samples, a peak beyond any sound, no usable sample rate.
+        LongTalkError: not an audio, unreadable, empty, a batch, shorter than one video frame (40 ms) or longer than a
+            day, NaN or infinite samples, a peak beyond any sound, no usable sample rate.
     """
     waveform, rate = _entries(audio, name)
     samples = _as_tensor(waveform, name)
     rate_hz = checked_rate(rate, name)
-    track = Track(_as_float(_one_clip(samples, name), name), rate_hz, name)
+    clip = _one_clip(samples, name)
+    if clip.shape[-1] > LONGEST_S * rate_hz:
+        raise SoundError(
+            name,
+            expected=f"at most {LONGEST_S // 3600} hours of sound",
+            actual=f"{clip.shape[-1] / rate_hz / 3600:,.0f} hours ({clip.shape[-1]} samples at {rate_hz} Hz)",
+            action="Connect a shorter clip; cut long recordings into several",
+        )
+    track = Track(_as_float(clip, name), rate_hz, name)
     peak = checked_peak(track)
     check_length(name, track.samples, rate_hz, f"of {track.channels} channels at {rate_hz} Hz, peak {peak:.3g}")
     return track

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 from types import SimpleNamespace
 from typing import Any
 
@@ -68,7 +69,10 @@ ANYTHING = sent(
 )
 
 WHOLE = sent(*(0, -1, 1.5, "7", NAN, None, True, 10**9, 2**31, 2**63, -(2**63), 10**40, np.int64(-3), [4], ""))
-NUMBERS = sent(*(NAN, INF, -INF, 1e30, -1e30, 1e-300, "1", None, True, 10**400, 1j, [1.0], np.float64("nan"), ""))
+NUMBERS = sent(
+    *(NAN, INF, -INF, 1e30, -1e30, 1e-300, "1", None, True, 10**400, 1j, [1.0], np.float64("nan"), ""),
+    *(Fraction(5, 2), torch.tensor(2.5)),
+)
 WINDOW = either(sent(*(5, 9, 13, 4, 6, 12, -3, 242, 245, 100_001)), WHOLE)
 MOTION = either(sent(*(1, 5, 9, 13, 17, 4, -3, 1001)), WHOLE)
 STEPS = either(sent(*(1, 2, 10_001, -5)), WHOLE)
@@ -82,7 +86,7 @@ DTYPES = [
 FILLS = ("noise", "noise", "zeros", "one NaN", "NaN", "inf", "1e38", "32768", "-3", "1e-42")
 LAYOUTS = (
     *("plain", "plain", "plain", "every other", "expanded", "transposed", "needs grad", "inference"),
-    *("meta", "sparse", "numpy", "reversed numpy", "big-endian numpy", "long numpy", "list"),
+    *("terabytes", "billions", "meta", "sparse", "numpy", "reversed numpy", "big-endian numpy", "long numpy", "list"),
 )
 
 
@@ -102,6 +106,10 @@ def _in_layout(tensor: torch.Tensor, layout: str) -> Any:
         return tensor.repeat_interleave(2, dim=-1)[..., ::2]
     if layout == "expanded" and tensor.numel() and tensor.ndim:
         return tensor[..., :1].expand(tensor.shape)
+    if layout == "terabytes" and tensor.numel():
+        return tensor.reshape(-1)[0].expand(*tensor.shape[:-1], 10**12)
+    if layout == "billions" and tensor.numel() and tensor.ndim:
+        return tensor.reshape(-1)[0].expand(10**10, *tensor.shape[1:])
     if layout == "transposed" and tensor.ndim > 1:
         return tensor.transpose(-1, -2).contiguous().transpose(-1, -2)
     if layout == "needs grad" and tensor.is_floating_point():
