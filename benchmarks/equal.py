@@ -45,6 +45,7 @@ MASKS = (
     (re.compile(r"\b[0-9a-f]{16}\b"), "RUN"),
     (re.compile(r"\btalk(_[0-9a-f]{8}){2}(?=\.)"), "talk"),
     (re.compile(r"\b\d[\d,]*(\.\d+)? (kB|MB|GB|TB)\b"), "SIZE"),
+    (re.compile(r"(?<= done) \([0-9a-f]{8}\)$"), ""),
     (re.compile(r"^took .*"), "took TIME"),
     (re.compile(r"(: \d[\d,]* frames in )\d[\d:.]*"), r"\1TIME"),
     (re.compile(r"(, step \d+ of \d+, )\d[\d:.]* left"), r"\1TIME left"),

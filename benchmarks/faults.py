@@ -4,14 +4,23 @@
 
 Each run is the demo's workflow with its tiny models, shorter and smaller. The server's whole process group gets SIGKILL
 at a random moment, from before the models are loaded until after the video is complete; one run in five is killed
-again while it is resumed. They take turns in being plain, asked to start over, resumed from a pack in a folder of
-another name, and guided by core's APG node. In --aimed further runs, which are plain, the kill comes at the moment a
-file is half written: a segment, what the next window continues from, a record, the joined video and so on, one after
-the other. SIGKILL leaves what the process wrote to the system: a power cut is another matter.
+again while it is resumed. They take turns in being
 
-Exits 1 unless no finished window was lost (its files are the same ones at the end, and it was not rendered again), no
-final video differs from that of an uninterrupted run (digest of all decoded frames and of the sound), at most one
-window per kill was rendered in vain, and no half-written file or note of ownership is left behind.
+    plain
+    start over   asked to start over, with a finished run there
+    moved        resumed where the pack's folder and the output folder, with the run in it, have other names
+    apg          guided by core's APG node
+    two takes    asked for two takes in turn, and killed in both; the second has another seed from window 3 on
+    retake       of LTX, whose middle window is made again between windows that stay
+
+In --aimed further runs, which are plain, the kill comes at the moment a file is half written: a segment, what the next
+window continues from, a record, the joined video and so on, one after the other. SIGKILL leaves what the process wrote
+to the system: a power cut is another matter.
+
+Exits 1 unless no finished window was lost (its files are the same ones at the end, and it was not rendered again, also
+where several takes show it), no earlier video was touched, no final video differs from that of an uninterrupted run
+(digest of all decoded frames and of the sound), at most one window per kill was rendered in vain, and no half-written
+file or note of ownership is left behind.
 """
 
 from __future__ import annotations
@@ -27,6 +36,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Coroutine, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -36,8 +46,9 @@ import environment
 from demo_server import DemoError
 from setup_common import SetupError
 
-from .fault_evidence import PHASES, Verdict
-from .fault_lane import KINDS, Kills, Lane
+from .fault_evidence import PHASES, Reference, Verdict
+from .fault_kinds import KINDS
+from .fault_lane import Kills, Lane
 
 SEED = 20250
 LATEST_KILL = 1.15  # of what an uninterrupted run takes
@@ -63,9 +74,10 @@ def draw(runs: int, aimed: int, windows: int, seed: int) -> list[Kills]:
     dice = random.Random(seed)
     drawn = []
     for run in range(1, runs + 1):
-        kind = KINDS[(run - 1) % len(KINDS)]
+        kind = list(KINDS)[(run - 1) % len(KINDS)]
         # Who is killed when the video is whole and asks once more starts over once more, as he asked.
-        at = [dice.uniform(0, LATEST_START_OVER if kind == "start over" else LATEST_KILL)]
+        latest = LATEST_START_OVER if KINDS[kind].starts_over else LATEST_KILL
+        at = [dice.uniform(0, latest) for _ in KINDS[kind].takes]
         again, moment = dice.random() < KILLED_AGAIN, dice.random()
         drawn.append(Kills(run, (*at, moment * at[0]) if again else tuple(at), kind))
     for number in range(aimed):
@@ -76,7 +88,14 @@ def draw(runs: int, aimed: int, windows: int, seed: int) -> list[Kills]:
 
 async def run_lanes(lanes: list[Lane], waiting: list[Kills], told: Any) -> list[Verdict]:
     verdicts: list[Verdict] = []
-    tasks = [asyncio.create_task(lane.work(waiting, verdicts, told)) for lane in lanes]
+    kinds = list(dict.fromkeys(KINDS[kills.kind].gives or kills.kind for kills in waiting))
+    await together(lane.refer(kinds[number :: len(lanes)], told) for number, lane in enumerate(lanes))
+    await together(lane.work(waiting, verdicts, told) for lane in lanes)
+    return verdicts
+
+
+async def together(works: Iterable[Coroutine[Any, Any, None]]) -> None:
+    tasks = [asyncio.create_task(work) for work in works]
     try:
         await asyncio.gather(*tasks)
     finally:
@@ -84,10 +103,6 @@ async def run_lanes(lanes: list[Lane], waiting: list[Kills], told: Any) -> list[
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-    for kind in {kind for lane in lanes for kind in lane.references}:
-        if len({lane.references[kind].video for lane in lanes if kind in lane.references}) != 1:
-            raise DemoError("the servers' uninterrupted runs differ")
-    return verdicts
 
 
 def bounds(verdicts: list[Verdict], lanes: list[Lane]) -> dict[str, tuple[int, int]]:
@@ -104,11 +119,12 @@ def bounds(verdicts: list[Verdict], lanes: list[Lane]) -> dict[str, tuple[int, i
 
 def summary(verdicts: list[Verdict], lanes: list[Lane], seed: int, took_s: float) -> str:
     kills = Counter(phase for verdict in verdicts for _, phase, _ in verdict.kills)
+    of_kind = {kind: sum(len(verdict.kills) for verdict in verdicts if verdict.kind == kind) for kind in KINDS}
     caught = sum(bool(parts) for verdict in verdicts for _, _, parts in verdict.kills)
     twice = Counter(count for verdict in verdicts for count in verdict.made_twice)
     lines = [
-        f"{len(verdicts)} runs of {lanes[0].windows} windows, {kills.total()} kills, {len(lanes)} servers at a time, "
-        f"seed {seed}, {took_s:.0f} s",
+        f"{len(verdicts)} runs, {kills.total()} kills, {len(lanes)} servers at a time, seed {seed}, {took_s:.0f} s",
+        ", ".join(f"{kind}: {count}" for kind, count in of_kind.items()) + " kills",
         f"{'killed in phase':<32} {'kills':>6}",
         *(f"{phase:<32} {kills[phase]:6d}" for phase in PHASES),
         f"{'(caught a half-written file)':<32} {caught:6d}",
@@ -126,10 +142,12 @@ def measure(args: argparse.Namespace, folder: Path) -> int:
     told = sys.stderr if args.json else sys.stdout
     with contextlib.redirect_stdout(told):
         made = environment.ensure()
-    # Two threads each on few cores would mostly wait for one another.
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // args.servers)))
+    # There is a server start for each kill: what it imports is compiled once.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ["PYTHONPYCACHEPREFIX"] = str(folder / "bytecode")
     began = time.perf_counter()
-    lanes = [Lane(number, folder, made, args.keep is not None) for number in range(1, args.servers + 1)]
+    references: dict[str, Reference] = {}
+    lanes = [Lane(number, folder, made, args.keep is not None, references) for number in range(1, args.servers + 1)]
     verdicts = asyncio.run(run_lanes(lanes, draw(args.runs, args.aimed, lanes[0].windows, args.seed), told))
     verdicts.sort(key=lambda verdict: verdict.run)
     took_s = time.perf_counter() - began

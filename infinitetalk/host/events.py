@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import comfy.model_management
@@ -56,11 +56,15 @@ class RunEvents:
     Args:
         model: the diffusion model's patcher.
         progress: of the run.
+        keys: of all windows, see :mod:`..run.store.names`.
         check: called after each step; raises to stop the run.
     """
 
-    def __init__(self, model: Any, progress: RunProgress, check: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, model: Any, progress: RunProgress, keys: Sequence[str], check: Callable[[], None] = lambda: None
+    ) -> None:
         self._progress = progress
+        self._keys = keys
         self._check = check
         self._show_text = _node_text()
         self._bar = comfy.utils.ProgressBar(progress.total_steps)
@@ -95,4 +99,4 @@ class RunEvents:
         return step_done
 
     def end_window(self, window: Window) -> None:
-        log.info("%s, frames %d to %d done", self._progress.text(), *window.output)
+        log.info("%s, frames %d to %d done (%s)", self._progress.text(), *window.output, self._keys[window.index])

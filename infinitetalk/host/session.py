@@ -188,7 +188,7 @@ class Session:
         start = self._reuse.start_behind(before[-1]) if before else Start()
         recorder = Recorder(self.folder, run.video, take.keys, take.seeds, plan.fps, take.retaken)
         progress = RunProgress(plan, run.denoising_steps, first=start.window, expected_s=estimate.seconds)
-        events = RunEvents(run.model, progress, recorder.check)
+        events = RunEvents(run.model, progress, take.keys, recorder.check)
         noise = WindowNoise(run.noise, take.seeds)
 
         def put(made: MadeWindow, frames: torch.Tensor) -> None:

@@ -17,7 +17,7 @@ run a9dc68257521d7b8: 0.1 MB in /home/a/output/longtalk/a9dc68257521d7b8 (window
 saved as /home/a/output/longtalk/a9dc68257521d7b8/talk.mkv (Save Video writes mp4)
 note: estimate: 2 windows, 3 MB host memory, 1 MB disk, about 3 s (from the windows made before)
      3  [21, 29)            0:00.84 - 0:01.16        13       5    0                     5     1.7 s   25.0    1.0
-INFO window 3 of 4, step 2 of 2, 0:01 left, frames 21 to 29 done
+INFO window 3 of 4, step 2 of 2, 0:01 left, frames 21 to 29 done (3fa9c1d2)
 INFO /home/a/output/longtalk/a9dc68257521d7b8/talk.mp4: 37 frames in 0:07"""
 OTHER_TIMES = """37 frames, 1.48 s, 48x32, h264, sound aac, 0.4 MB
 took 1:01:07: 3.9 s rendering, 1.0 s waiting for the disk, 2.64 s per window
@@ -25,7 +25,7 @@ run talk-0001: 0.2 MB in /mnt/b/c/longtalk/talk-0001 (windows kept); all runs 1.
 saved as /mnt/b/c/longtalk/talk-0001/talk_9b04d1e6_5c77a0f2.mkv (Save Video writes mp4)
 note: estimate: 2 windows, 30 MB host memory, 11 MB disk, about 1:13 (from the windows made before)
      3  [21, 29)            0:00.84 - 0:01.16        13       5    0                     5    21.7 s   25.0    1.0
-INFO window 3 of 4, step 2 of 2, 1:00:01 left, frames 21 to 29 done
+INFO window 3 of 4, step 2 of 2, 1:00:01 left, frames 21 to 29 done (9b04d1e6)
 INFO /mnt/b/c/longtalk/talk-0001/talk_9b04d1e6_5c77a0f2.mp4: 37 frames in 0:19"""
 
 

@@ -72,6 +72,22 @@ def test_only_the_stretch_changes(settings: dict[str, Any], rendered: list[int])
     assert set(range(58, 65)) <= set(changed(before, after)) <= set(range(49, 73))
 
 
+def test_the_log_names_what_was_rendered_as_its_files(
+    settings: dict[str, Any], output_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The window behind the stretch is taken over, under a name of the retake: it is there, and not rendered again."""
+    from longtalk.benchmarks.fault_evidence import OnDisk, rendered_windows
+
+    with caplog.at_level("INFO"):
+        for retake in ("", STRETCH):
+            run({**settings, "codec": "h264"}, retake=retake)
+    rendered = rendered_windows(caplog.text)
+    assert [place.window for place in rendered] == [1, 2, 3, 4, 5, 3, 4]
+    there = OnDisk.read(output_folder / "longtalk").windows
+    assert len(set(rendered)) == 7
+    assert [place.window for place in there.keys() - set(rendered)] == [5]
+
+
 def test_it_is_found_again_and_can_be_undone(settings: dict[str, Any], rendered: list[int]) -> None:
     before, _ = run(settings)
     after, _ = run(settings, retake=STRETCH)
