@@ -1,6 +1,7 @@
 """What works with ComfyUI's models. This room is common to all families and imports no wing.
 
-- run: what one video is made from; session: makes it, or goes on with it; report: what it did, in words
+- run: what one video is made from; session: makes it, or goes on with it; description: sound and manifest of its folder
+- report: what was done, in words
 - handed_out: whether the files that nodes handed out are still there and as they were
 - renderer, guiders: what renders windows and what guides them, as far as families agree
 - identity: a run's name from all that decides its result; fresh: each window begins without what another one left
