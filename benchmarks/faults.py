@@ -29,7 +29,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
 import random
 import signal
 import sys
@@ -142,9 +141,6 @@ def measure(args: argparse.Namespace, folder: Path) -> int:
     told = sys.stderr if args.json else sys.stdout
     with contextlib.redirect_stdout(told):
         made = environment.ensure()
-    # There is a server start for each kill: what it imports is compiled once.
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    os.environ["PYTHONPYCACHEPREFIX"] = str(folder / "bytecode")
     began = time.perf_counter()
     references: dict[str, Reference] = {}
     lanes = [Lane(number, folder, made, args.keep is not None, references) for number in range(1, args.servers + 1)]

@@ -152,8 +152,10 @@ def _make_shared(folder: Path) -> None:
         uv = bootstrap_uv(folder, lock)
     environ = child_environ()
     environ.setdefault("UV_HTTP_TIMEOUT", "300")
+    # Compiled once, and not at each start where PYTHONDONTWRITEBYTECODE is set: ComfyUI starts in half the time.
+    install = [uv, "pip", "install", "--compile-bytecode", "--python", folder / "bin" / "python"]
     run(
-        [uv, "pip", "install", "--python", folder / "bin" / "python", "--require-hashes", "--requirements", lock],
+        [*install, "--require-hashes", "--requirements", lock],
         what="installing requirements.lock",
         action="check that the package index can be reached and run this again; what was downloaded is kept",
         environ=environ,
