@@ -31,8 +31,8 @@ from longtalk.infinitetalk.plan.windows import Plan, Window, plan_windows
 from longtalk.infinitetalk.run.loop import Carry, Fallbacks, MadeWindow, Rendered, run_windows
 from longtalk.infinitetalk.run.seeds import window_seeds
 from longtalk.infinitetalk.run.store.folder import RunFolder
-from longtalk.infinitetalk.run.store.record import window_keys
 from longtalk.infinitetalk.run.store.recorder import Recorder
+from longtalk.infinitetalk.run.store.take import Take
 from longtalk.infinitetalk.run.video.formats import CODECS, VideoFormat
 from longtalk.infinitetalk.run.video.join import WrittenVideo, join
 from longtalk.infinitetalk.run.video.soundtrack import Soundtrack, write_sound
@@ -71,10 +71,10 @@ class MovingGradient:
     def render(self, window: Window, carry: Carry) -> Rendered:
         """The window's frames; ends the benchmark when ``carry`` is not what the window before ended with."""
         given = carry.get(MOTION)
-        if (given is None) != (window.index == 0) or (
+        if (given is None) != (window.number == 1) or (
             given is not None and (self._ended_with is None or not torch.equal(given, self._ended_with))
         ):
-            raise SystemExit(f"window {window.index + 1}: is not handed what the window before ended with")
+            raise SystemExit(f"window {window.number}: is not handed what the window before ended with")
         height, width, _ = self._still.shape
         frames = torch.empty(window.length, height, width, 3)
         for i in range(window.length):
@@ -161,14 +161,13 @@ def render(plan: Plan, width: int, height: int, video: VideoFormat, root: Path) 
     sound = synthetic_speech(plan.frames / FPS)
     family = MovingGradient(width, height, plan.motion_frames)
     folder = RunFolder(root, RUN_NAME, video.suffix)
-    seeds = window_seeds(0, len(plan.windows))
-    keys = window_keys(RUN_NAME, seeds)
+    take = Take(RUN_NAME, window_seeds(0, len(plan.windows)))
     memory = PeakMemory(plan.frames)
-    recorder = Recorder(folder, video, keys, seeds)
+    recorder = Recorder(folder, video, take)
 
     def put(made: MadeWindow, frames: torch.Tensor) -> None:
         if jumps(made.stats):
-            raise SystemExit(f"window {made.window.index + 1}: seems to jump, although the frames go on")
+            raise SystemExit(f"window {made.window.number}: seems to jump, although the frames go on")
         recorder.put(made, frames)
         memory.frames += frames.shape[0]
 
@@ -179,11 +178,11 @@ def render(plan: Plan, width: int, height: int, video: VideoFormat, root: Path) 
             run_windows(plan, family, put, look_of(family.frame(0)[None]))
             recorder.wait()
             segments = [folder.segment_path(record.window, record.key) for record in recorder.records]
-            joined = join(folder.joined_path(keys[-1]), segments, folder.sound_path, video, fps=FPS)
-            written = folder.keep_video(joined, keys[-1])
+            joined = join(folder.joined_path(take.video_key), segments, folder.sound_path, video, fps=FPS)
+            written = folder.keep_video(joined, take.video_key)
     finally:
         memory.stop()
-    return Made(written, len(folder.finished(keys).records), memory)
+    return Made(written, len(folder.finished(take.keys).records), memory)
 
 
 def main() -> int:

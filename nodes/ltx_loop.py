@@ -210,16 +210,16 @@ class LongTalkKeyframes(io.ComfyNode):
         shape = geometry(window_seconds, overlap_seconds, fps)
         strength = check_number(strength, "strength", 0.0, STRENGTH_MAX)
         number = check_whole(number, "number", 0, 1000)
-        index = check_whole(iteration, "iteration", 0, ITERATION_MAX)
+        iteration = check_whole(iteration, "iteration", 0, ITERATION_MAX)
         schedule = parse_keyframes(keyframes)
         check_images(schedule, image_batch("images", images).shape[0])
         if audio is None:
-            window = full_window(index, shape.window_frames, shape.stride_frames)
+            window = full_window(iteration + 1, shape)
         else:
             track = track_from_audio(audio, "audio")
             plan = loop_plan(track.samples, track.sample_rate, shape)
-            window = loop_step(plan, index, track.samples, track.sample_rate).window
-            for keyframe in schedule if index == 0 else ():
+            window = loop_step(plan, iteration, track.samples, track.sample_rate).window
+            for keyframe in schedule if iteration == 0 else ():
                 if keyframe.frame(shape.fps) >= plan.frames:
                     end = clock(plan.frames, shape.fps)
                     log.warning("line %d of the keyframes lies past the end of the audio, %s", keyframe.line, end)

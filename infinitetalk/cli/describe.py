@@ -12,7 +12,7 @@ from typing import Any
 from ...base.errors import RunError, SettingError
 from ...base.rates import FPS, FRAME_SLACK
 from ...base.words import clock, count
-from ..run.seeds import SEED_LIMIT
+from ..run.seeds import base_of
 from ..run.store.chains import Chain
 from ..run.store.manifest import About
 from ..run.store.overview import Overview
@@ -91,7 +91,7 @@ def moment(run: Overview, second: float) -> Moment:
     entries = sorted([*others, (window, _PLACEHOLDER)], key=lambda entry: entry[0])
     seed, note = None, ""
     if window <= len(chain):
-        seed = (chain[window - 1].seed - (window - 1)) % SEED_LIMIT
+        seed = base_of(chain[window - 1].seed, window)
     elif run.finished and not chain:
         note = "The windows of this run were not kept, so those before it are made again too."
     else:
@@ -101,7 +101,7 @@ def moment(run: Overview, second: float) -> Moment:
     return Moment(
         second=second,
         window=window,
-        frames=(about.start_of(window), about.ends[window - 1]),
+        frames=about.frames_of(window),
         seed=seed,
         rerender_from=", ".join(f"{number}:{base}" for number, base in entries),
         last=shot[-1] if shot[-1] < len(about.ends) else None,
@@ -117,13 +117,13 @@ def rerender_entries(chain: Chain, about: About) -> list[tuple[int, int]]:
     """
     entries = []
     base = about.seed
-    for index, record in enumerate(chain):
+    for record in chain:
         if record.window in about.shots:
             base = about.seed
-        own = (record.seed - index) % SEED_LIMIT
+        own = base_of(record.seed, record.window)
         if own != base and not record.retake:
             base = own
-            entries.append((index + 1, base))
+            entries.append((record.window, base))
     return entries
 
 
@@ -196,10 +196,9 @@ def _chain_of(run: Overview, video: StoredVideo) -> Chain | None:
     """The windows that a video shows; None where they are not kept."""
     if video.record is None or run.about is None:
         return None
-    shots = [window - 1 for window in run.about.shots]
     for chain in run.windows.chains:
         keys = [record.key for record in chain]
-        if len(keys) == len(run.about.ends) and video_key(keys, shots) == video.record.key:
+        if len(keys) == len(run.about.ends) and video_key(keys, run.about.shots) == video.record.key:
             return chain
     return None
 
@@ -246,7 +245,7 @@ def _looks(run: Overview, chain: Chain) -> Iterator[dict[str, Any]]:
     start = 0
     for record in chain:
         if run.about and record.window <= len(run.about.ends):
-            start, end = run.about.start_of(record.window), run.about.ends[record.window - 1]
+            start, end = run.about.frames_of(record.window)
         else:
             end = start + record.frames
         drift = seam = stats = None

@@ -114,30 +114,30 @@ def _draw_overview(canvas: PlanCanvas, plan: Plan) -> None:
     each = (strip.right - strip.left) / len(windows)
     sizes = (digit * 10**power for power in itertools.count() for digit in (1, 2, 5))
     group = next(size for size in sizes if size * each >= px(110))
-    numbered = [0, *range(group - 1, len(windows), group)]  # windows 1, k, 2k, ...
+    numbered = [1, *range(group, len(windows) + 1, group)]  # 1, k, 2k, ...
     if each >= px(_NARROWEST_BAR):
         half = (bottom - top - px(4)) // 2
-        rows = (top, top + half), (bottom - half, bottom)
+        rows = (bottom - half, bottom), (top, top + half)  # of even numbers, and of odd ones
         # All pinned parts first: where over half a window is pinned, they reach into new frames of the same row.
         for part, colour in (("pinned", PINNED), ("new", NEW)):
             for window in windows:
                 begin, end = (window.start, window.output[0]) if part == "pinned" else window.output
-                upper, lower = rows[window.index % 2]
+                upper, lower = rows[window.number % 2]
                 canvas.box(strip.x(begin), upper, strip.x(end), lower, colour)
-        upper, lower = rows[windows[-1].index % 2]
+        upper, lower = rows[windows[-1].number % 2]
         canvas.box(strip.x(plan.frames), upper, strip.x(plan.audio_frames), lower, CUT)
         canvas.box(strip.x(plan.frames - plan.held_frames), upper, strip.x(plan.frames), lower, HELD)
     else:
         canvas.box(strip.left, top, strip.x(plan.frames), bottom, NEW)
         for begin, end in itertools.zip_longest(numbered[1::2], numbered[2::2]):
-            right = strip.x(windows[end].output[0]) if end is not None else strip.x(plan.frames)
-            canvas.box(strip.x(windows[begin].output[0]), top, right, bottom, NEW_PALE)
+            right = strip.x(plan.window(end).output[0]) if end is not None else strip.x(plan.frames)
+            canvas.box(strip.x(plan.window(begin).output[0]), top, right, bottom, NEW_PALE)
         canvas.box(strip.x(plan.frames), top, strip.x(plan.audio_frames), bottom, CUT)
         canvas.box(strip.x(plan.frames - plan.held_frames), top, strip.x(plan.frames), bottom, HELD)
-    for index in numbered:
-        x = strip.x(windows[index].output[0])
+    for number in numbered:
+        x = strip.x(plan.window(number).output[0])
         canvas.box(x, bottom, x + px(2), bottom + px(10), FAINT)
-        canvas.text(x, bottom + px(14), f"{index + 1:,}", FAINT, anchor="ma")
+        canvas.text(x, bottom + px(14), f"{number:,}", FAINT, anchor="ma")
     canvas.row_label((top + bottom) / 2, "windows")
 
 
@@ -188,10 +188,10 @@ def _write_in_bars(canvas: PlanCanvas) -> None:
     bars, px = canvas.layout.bars, canvas.px
     height = bars[0].bottom - bars[0].top
     wordings: tuple[Callable[[Window], list[str]], ...] = (
-        lambda window: [f"window {window.index + 1:,}", count(window.length, "frame")],
-        lambda window: [f"{window.index + 1:,}", count(window.length, "frame")],
-        lambda window: [f"{window.index + 1:,}", f"{window.length}"],
-        lambda window: [f"{window.index + 1:,}"],
+        lambda window: [f"window {window.number:,}", count(window.length, "frame")],
+        lambda window: [f"{window.number:,}", count(window.length, "frame")],
+        lambda window: [f"{window.number:,}", f"{window.length}"],
+        lambda window: [f"{window.number:,}"],
         lambda window: [],
     )
     tries = [*itertools.product((False, True), wordings[:-1]), (False, wordings[-1])]

@@ -46,11 +46,12 @@ def draw_prompts(canvas: PlanCanvas, plan: Plan, prompts: Resolved) -> None:
         return
     top, bottom = layout.prompts
     words = words_without_subject(prompts.schedule.entries)
-    for weights, group in itertools.groupby(plan.windows, key=lambda window: prompts.windows[window.index]):
-        windows = list(group)
+    told = zip(plan.windows, prompts.windows, strict=True)
+    for weights, group in itertools.groupby(told, key=lambda each: each[1]):
+        windows = [window for window, _ in group]
         left, right = strip.x(windows[0].output[0]), strip.x(windows[-1].output[1])
         _draw_shares(canvas, weights, left, right, top, bottom)
-        if windows[0].index:
+        if windows[0].number > 1:
             canvas.box(left - px(1), top, left + px(2), bottom, INK)
         entry, weight = max(weights, key=lambda each: each[1])
         if weight >= _MAIN_WEIGHT:

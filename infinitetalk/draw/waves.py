@@ -58,7 +58,7 @@ def draw_waves(
             canvas.box(x, top, x + px(2), bottom, grey)
         colour = SPEAKERS[speaker % len(SPEAKERS)]
         draw_envelope(canvas, (top, bottom), strip.left, found / peak, colour)
-        for index in plan.shot_starts[1:]:
-            x = strip.x(plan.windows[index].start)
+        for number in plan.shot_starts[1:]:
+            x = strip.x(plan.window(number).start)
             canvas.box(x - px(1), top, x + px(3), bottom, INK)
         canvas.row_label((top + bottom) / 2, names[speaker])

@@ -54,6 +54,6 @@ class Description:
             seed=base_seed(run.noise),
             steps=run.denoising_steps,
             ends=tuple(window.output[1] for window in plan.windows),
-            shots=tuple(index + 1 for index in plan.shot_starts),
+            shots=plan.shot_starts,
         )
         self._folder.write_manifest(Manifest(self._parts, about, FileSum.of(path)))

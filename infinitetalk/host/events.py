@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import comfy.model_management
@@ -15,6 +15,7 @@ import torch
 
 from ..plan.windows import Window
 from ..run.progress import RunProgress
+from ..run.store.take import Take
 
 log = logging.getLogger(__name__)
 
@@ -56,15 +57,13 @@ class RunEvents:
     Args:
         model: the diffusion model's patcher.
         progress: of the run.
-        keys: of all windows, see :mod:`..run.store.names`.
+        take: which windows these are.
         check: called after each step; raises to stop the run.
     """
 
-    def __init__(
-        self, model: Any, progress: RunProgress, keys: Sequence[str], check: Callable[[], None] = lambda: None
-    ) -> None:
+    def __init__(self, model: Any, progress: RunProgress, take: Take, check: Callable[[], None] = lambda: None) -> None:
         self._progress = progress
-        self._keys = keys
+        self._take = take
         self._check = check
         self._show_text = _node_text()
         self._bar = comfy.utils.ProgressBar(progress.total_steps)
@@ -75,7 +74,7 @@ class RunEvents:
         self._show_text(text)
 
     def start_window(self, window: Window) -> None:
-        self._progress.start_window(window.index)
+        self._progress.start_window(window.number)
         self._show_text(self._progress.text())
 
     def callback(self, window: Window) -> Callable[[int, torch.Tensor, torch.Tensor, int], None]:
@@ -99,4 +98,5 @@ class RunEvents:
         return step_done
 
     def end_window(self, window: Window) -> None:
-        log.info("%s, frames %d to %d done (%s)", self._progress.text(), *window.output, self._keys[window.index])
+        key = self._take.key_of(window.number)
+        log.info("%s, frames %d to %d done (%s)", self._progress.text(), *window.output, key)

@@ -71,14 +71,14 @@ class WindowNoise:
         self._noise = noise
         self._seeds = seeds
 
-    def seed(self, window: int) -> int:
-        """The seed for ancestral and SDE samplers, and for the report."""
-        return self._seeds[window]
+    def seed(self, number: int) -> int:
+        """The seed of a window, counted from 1, for ancestral and SDE samplers, and for the report."""
+        return self._seeds[number - 1]
 
-    def generate(self, window: int, samples: torch.Tensor) -> torch.Tensor:
-        """Noise for a window's empty latent ``samples [1, C, T, h, w]``."""
+    def generate(self, number: int, samples: torch.Tensor) -> torch.Tensor:
+        """Noise for the empty latent ``samples [1, C, T, h, w]`` of a window, counted from 1."""
         latent = {"samples": samples}
-        offset = (self._seeds[window] - base_seed(self._noise)) % SEED_LIMIT
+        offset = (self.seed(number) - base_seed(self._noise)) % SEED_LIMIT
         if offset == 0:
             own: torch.Tensor = self._noise.generate_noise(latent)
             return own
@@ -86,6 +86,6 @@ class WindowNoise:
         if _reseed(other, offset, set()):
             seeded: torch.Tensor = other.generate_noise(latent)
             return seeded
-        log.info("the NOISE input has no seed: window %d gets its noise shuffled", window + 1)
+        log.info("the NOISE input has no seed: window %d gets its noise shuffled", number)
         # The object itself, not the copy, so that one that draws on goes on drawing.
         return _shuffled(self._noise.generate_noise(latent), offset)

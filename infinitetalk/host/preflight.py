@@ -114,12 +114,12 @@ class Demand:
         return _Shrink(self.plan, self.size, self.grid, self.window_setting)
 
 
-def preflight(demand: Demand, start: int, folder: Path, window_s: float | None) -> Estimate:
+def preflight(demand: Demand, made: int, folder: Path, window_s: float | None) -> Estimate:
     """Estimate the rest of a run, and refuse it when it cannot fit.
 
     Args:
         demand: of the whole run.
-        start: how many of its windows are finished.
+        made: how many of its windows are finished.
         folder: where the run is written; need not exist.
         window_s: seconds per window as this run's finished ones took; then nothing is computed for the time.
 
@@ -129,15 +129,15 @@ def preflight(demand: Demand, start: int, folder: Path, window_s: float | None) 
     """
     gpu_bytes = _check_gpu(demand)
     host_bytes = _check_host(demand)
-    disk_bytes = _check_disk(demand, start, folder)
-    windows = len(demand.plan.windows) - start
+    disk_bytes = _check_disk(demand, made, folder)
+    windows = len(demand.plan.windows) - made
     return Estimate(
         windows=windows,
         windows_total=len(demand.plan.windows),
         gpu_bytes=gpu_bytes,
         host_bytes=host_bytes,
         disk_bytes=disk_bytes,
-        seconds=windows * window_s if window_s is not None else _computed_s(demand, start),
+        seconds=windows * window_s if window_s is not None else _computed_s(demand, made),
         measured=window_s is not None,
     )
 
@@ -219,13 +219,13 @@ def _check_host(demand: Demand) -> int:
     )
 
 
-def _check_disk(demand: Demand, start: int, folder: Path) -> int:
+def _check_disk(demand: Demand, made: int, folder: Path) -> int:
     video = demand.video
 
-    def written(first: int, codec: str, crf: int) -> int:
-        return estimate.disk_bytes(demand.plan, first, *demand.size, codec, crf, demand.grid)
+    def written(made: int, codec: str, crf: int) -> int:
+        return estimate.disk_bytes(demand.plan, made, *demand.size, codec, crf, demand.grid)
 
-    needed = written(start, video.codec, video.crf)
+    needed = written(made, video.codec, video.crf)
     place = _existing(folder)
     try:
         free = shutil.disk_usage(place).free
@@ -238,11 +238,11 @@ def _check_disk(demand: Demand, start: int, folder: Path) -> int:
         f"disk of {place}",
         expected=f"{size_text(needed)} for the windows and the joined video",
         actual=f"{size_text(free)} free",
-        action=_less_disk(written, video, start, needed - free, free),
+        action=_less_disk(written, video, made, needed - free, free),
     )
 
 
-def _less_disk(written: Callable[[int, str, int], int], video: VideoFormat, start: int, more: int, free: int) -> str:
+def _less_disk(written: Callable[[int, str, int], int], video: VideoFormat, made: int, more: int, free: int) -> str:
     """What to change so that it fits, in words; settings only where they are enough."""
     ways = []
     for codec in (name for name, size in CODEC_SIZES.items() if size.takes_crf):
@@ -251,7 +251,7 @@ def _less_disk(written: Callable[[int, str, int], int], video: VideoFormat, star
         fitting = (crf for crf in range(below + 1, _WORST_CRF + 1) if written(0, codec, crf) <= free)
         if (crf := next(fitting, None)) is not None:
             ways.append(f"codec {codec} with crf {crf} or more")
-    anew = " (a new run)" if start else ""
+    anew = " (a new run)" if made else ""
     use = f"Use {' or '.join(ways)}{anew}, or free" if ways else "Free"
     return (
         f"{use} at least {size_text(more)}: delete old runs (runs delete), set finished_runs to 'video only' for the "
@@ -265,7 +265,7 @@ def _existing(folder: Path) -> Path:
     return next((place for place in (folder, *folder.parents) if place.exists()), folder)
 
 
-def _computed_s(demand: Demand, start: int) -> float | None:
+def _computed_s(demand: Demand, made: int) -> float | None:
     """Seconds by counting operations; None when the model's sizes or the device's rate cannot be found out."""
     model = demand.model
     try:
@@ -277,7 +277,7 @@ def _computed_s(demand: Demand, start: int) -> float | None:
         return None
     return estimate.run_seconds(
         demand.plan,
-        start,
+        made,
         *demand.size,
         steps=demand.steps * demand.forwards,
         forwards=1,

@@ -94,13 +94,13 @@ class WindowPrompts:
             names = [_name(encoded, conditioning) for conditioning, _ in parts]
             check_blend(parts, names)
 
-    def conditioning(self, window: int) -> Any:
-        """CONDITIONING of a window, by its index from 0: an entry's own object, or a blend."""
-        return blend_conditioning(self._parts[window])
+    def conditioning(self, number: int) -> Any:
+        """CONDITIONING of a window, counted from 1: an entry's own object, or a blend."""
+        return blend_conditioning(self._parts[number - 1])
 
-    def conds(self, window: int) -> list[dict[str, Any]]:
+    def conds(self, number: int) -> list[dict[str, Any]]:
         """The same as a guider keeps it in ``original_conds``."""
-        out: list[dict[str, Any]] = comfy.sampler_helpers.convert_cond(self.conditioning(window))
+        out: list[dict[str, Any]] = comfy.sampler_helpers.convert_cond(self.conditioning(number))
         return out
 
     def identity(self, digest: Callable[[Any], str]) -> list[list[tuple[str, float]]]:

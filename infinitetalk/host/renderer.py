@@ -141,7 +141,7 @@ class GuidedRenderer:
                 denoise_mask=mask,
                 callback=self._events.callback(window),
                 disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
-                seed=self._noise.seed(window.index),
+                seed=self._noise.seed(window.number),
             )
         return made
 
@@ -149,7 +149,7 @@ class GuidedRenderer:
         """The window's prompts as a guider keeps them, each with the same entries added."""
         conds = dict(self._conds)
         if self._prompts is not None:
-            conds[POSITIVE] = self._prompts.conds(window.index)
+            conds[POSITIVE] = self._prompts.conds(window.number)
         return {name: [{**entry, **given} for entry in entries] for name, entries in conds.items()}
 
     @contextmanager

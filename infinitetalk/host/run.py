@@ -314,8 +314,8 @@ class Run(ABC):
         """Digests of everything that decides the result, by name."""
         return digests(self, {**fields_alone(self), **common_values(self), **self.own_values()})
 
-    def preflight(self, start: int, folder: Path, window_s: float | None) -> Estimate:
-        """What the windows from ``start`` on will take.
+    def preflight(self, made: int, folder: Path, window_s: float | None) -> Estimate:
+        """What the other windows will take, once so many are made.
 
         Raises:
             LongTalkError: that cannot fit, see :func:`~.preflight.preflight`.
@@ -334,7 +334,7 @@ class Run(ABC):
             grid=self.grid,
             window_setting=self.window_setting,
         )
-        return preflight(demand, start, folder, window_s)
+        return preflight(demand, made, folder, window_s)
 
 
 def runs_root() -> Path:

@@ -186,9 +186,9 @@ class Session:
         """
         run, plan = self._run, self._plan
         start = self._reuse.start_behind(before[-1]) if before else Start()
-        recorder = Recorder(self.folder, run.video, take.keys, take.seeds, plan.fps, take.retaken)
-        progress = RunProgress(plan, run.denoising_steps, first=start.window, expected_s=estimate.seconds)
-        events = RunEvents(run.model, progress, take.keys, recorder.check)
+        recorder = Recorder(self.folder, run.video, take, plan.fps)
+        progress = RunProgress(plan, run.denoising_steps, made=start.made, expected_s=estimate.seconds)
+        events = RunEvents(run.model, progress, take, recorder.check)
         noise = WindowNoise(run.noise, take.seeds)
 
         def put(made: MadeWindow, frames: torch.Tensor) -> None:

@@ -160,15 +160,15 @@ def carry_bytes(motion_frames: int, width: int, height: int, grid: LatentGrid = 
 
 
 def disk_bytes(
-    plan: Plan, start: int, width: int, height: int, codec: str, crf: int, grid: LatentGrid = WAN_GRID
+    plan: Plan, made: int, width: int, height: int, codec: str, crf: int, grid: LatentGrid = WAN_GRID
 ) -> int:
-    """The size of all that is written from window ``start`` (0-based) on.
+    """The size of all that is written once ``made`` windows are there.
 
     That is each window's segment and carry; then the whole video, which is joined while all segments are still there;
     and the sound, once as a file and once in the video.
     """
     segments = 0
-    for window in plan.windows[start:]:
+    for window in plan.windows[made:]:
         first, end = window.output
         segments += video_bytes(end - first, width, height, codec, crf)
         segments += carry_bytes(plan.motion_frames, width, height, grid)
@@ -255,7 +255,7 @@ def speakers_flops(model: Transformer, tokens: int, speakers: int) -> float:
 
 def run_seconds(
     plan: Plan,
-    start: int,
+    made: int,
     width: int,
     height: int,
     *,
@@ -266,10 +266,10 @@ def run_seconds(
     vae_width: int = VAE_WIDTH,
     speakers: int = 1,
 ) -> float:
-    """How many seconds it takes to make the windows from ``start`` on.
+    """How many seconds it takes to make the windows behind the first ``made``.
 
     Args:
-        plan, start, width, height: the windows, the first one to make (0-based), the video's size.
+        plan, made, width, height: the windows, how many of them are there, the video's size.
         steps: denoising steps of each window.
         forwards: how often the model runs in each step.
         model: the sizes of the model.
@@ -281,7 +281,7 @@ def run_seconds(
     once. Loading the models is left out, and so is streaming weights that do not fit: at 25 GB/s over PCIe 4.0 that is
     0.7 s a forward for 16 GB in fp8, a hundredth of what a card that small computes.
     """
-    windows = plan.windows[start:]
+    windows = plan.windows[made:]
     if not windows:
         return 0.0
     tokens = {window.length: tokens_of(window.length, width, height) for window in windows}

@@ -20,6 +20,7 @@ from ...base.errors import LongTalkError, TextError
 from ...base.grid import LTX_STEP
 from ...base.times import parse_time
 from ...base.values import shown
+from .ltx_windows import Geometry
 from .windows import Window
 
 STRENGTH_MAX = 10.0
@@ -130,7 +131,7 @@ def keyframes_in(window: Window, keyframes: Sequence[Keyframe], fps: int) -> lis
     return [(frame - window.start, keyframe) for frame, keyframe in inside if begin <= frame < end]
 
 
-def full_window(index: int, window_frames: int, stride_frames: int) -> Window:
-    """Window ``index`` of a video whose end is not known, so it is a full window."""
-    overlap = window_frames - stride_frames
-    return Window(index, index * stride_frames, window_frames, overlap if index else 0, 0, step=LTX_STEP)
+def full_window(number: int, shape: Geometry) -> Window:
+    """A window, counted from 1, of a video whose end is not known, so it is a full window."""
+    pinned = shape.overlap_frames if number > 1 else 0
+    return Window(number, shape.start_frame(number), shape.window_frames, pinned, 0, step=LTX_STEP)

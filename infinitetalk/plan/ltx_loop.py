@@ -38,7 +38,7 @@ class LoopStep:
     @property
     def should_stop(self) -> bool:
         """Whether this iteration is the last one, or past it."""
-        return self.window.index == self.total - 1
+        return self.window.number == self.total
 
     @property
     def pinned_latents(self) -> int:
@@ -76,8 +76,8 @@ def loop_step(plan: Plan, iteration: int, samples: int, rate_hz: int) -> LoopSte
     Raises:
         LongTalkError: the iteration is no whole number from 0 on.
     """
-    index = check_whole(iteration, "iteration", 0, ITERATION_MAX)
-    window = plan.windows[min(index, len(plan.windows) - 1)]
+    iteration = check_whole(iteration, "iteration", 0, ITERATION_MAX)
+    window = plan.window(min(iteration + 1, len(plan.windows)))
     start, end = window.audio
     first = nearest_sample(start, rate_hz, plan.fps)
     last = samples if end >= plan.requested_frames else nearest_sample(end, rate_hz, plan.fps)

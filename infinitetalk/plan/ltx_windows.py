@@ -86,13 +86,9 @@ class Geometry:
         """How many windows cover so many frames: 1 + ceil((frames - window) / stride), at least 1."""
         return 1 + max(0, -(-(frames - self.window_frames) // self.stride_frames))
 
-    def start_frame(self, index: int) -> int:
-        """The frame at which window ``index`` (from 0) starts, its pinned frames included."""
-        return index * self.stride_frames
-
-    def start_sample(self, index: int, rate_hz: int) -> int:
-        """The audio sample that is nearest to the start of window ``index``."""
-        return nearest_sample(self.start_frame(index), rate_hz, self.fps)
+    def start_frame(self, number: int) -> int:
+        """The frame at which a window, counted from 1, starts, its pinned frames included."""
+        return (number - 1) * self.stride_frames
 
 
 def nearest_sample(frame: int, rate_hz: int, fps: int) -> int:
@@ -164,23 +160,23 @@ def plan_ltx(frames: int, shape: Geometry, late_latents: int = LATE_LATENTS) -> 
         raise SoundError(
             "frames", expected="1 or more", actual=shown(frames), action="Connect audio of at least one frame"
         )
-    number = shape.windows_for(count)
+    total = shape.windows_for(count)
     late = LTX_STEP * min(late_latents, shape.overlap_latents // 2)
     windows = []
-    for index in range(number):
-        start, last = shape.start_frame(index), index == number - 1
+    for number in range(1, total + 1):
+        start, last = shape.start_frame(number), number == total
         needed = count - start
         length = LTX_STEP * math.ceil((needed - 1) / LTX_STEP) + 1 if last else shape.window_frames
         length = max(length, LTX_STEP + 1)
         windows.append(
             Window(
-                index,
+                number,
                 start,
                 length,
-                pinned=shape.overlap_frames if index else 0,
+                pinned=shape.overlap_frames if number > 1 else 0,
                 cut=length - needed if last else late,
                 step=LTX_STEP,
-                taken_over=late if index else 0,
+                taken_over=late if number > 1 else 0,
             )
         )
     return Plan(count, count, shape.window_frames, shape.overlap_frames, PlanMode.EXACT, tuple(windows), fps=shape.fps)

@@ -60,10 +60,10 @@ def _totals(plan: Plan) -> Iterator[str]:
 
 def _shots(plan: Plan) -> Iterator[str]:
     """Where the shots begin, and how much is sampled past their ends; nothing for a video of one shot."""
-    starts = [plan.windows[index] for index in plan.shot_starts]
+    starts = [plan.window(number) for number in plan.shot_starts]
     if len(starts) == 1:
         return
-    begins = [f"{clock(window.start, plan.fps)} (window {window.index + 1:,})" for window in starts]
+    begins = [f"{clock(window.start, plan.fps)} (window {window.number:,})" for window in starts]
     if len(begins) > _SHOTS_LISTED:
         begins[_SHOTS_LISTED - 1 : -1] = ["..."]
     yield f"Shots: {len(starts):,}, each from the reference image on, at {', '.join(begins)}"
@@ -82,7 +82,7 @@ def _table(plan: Plan, beside: Sequence[str], whole: bool) -> Iterator[str]:
         return
     middle = plan.windows[_LINES_AT_EACH_END:-_LINES_AT_EACH_END]
     yield from lines[:_LINES_AT_EACH_END]
-    yield f"  ... windows {middle[0].index + 1:,} to {middle[-1].index + 1:,}: {_lengths(middle)} ..."
+    yield f"  ... windows {middle[0].number:,} to {middle[-1].number:,}: {_lengths(middle)} ..."
     yield from lines[-_LINES_AT_EACH_END:]
 
 
@@ -91,7 +91,7 @@ def _line(window: Window, text: str, fps: int) -> str:
     frames = f"[{start:,}, {end:,})"
     time = f"{clock(start, fps)} - {clock(end, fps)}"
     columns = f"{window.length:>6}  {window.pinned:>6}  {window.cut:>3}"
-    return f"{window.index + 1:>6,}  {frames:<18}  {time:<19}  {columns}  {text}".rstrip()
+    return f"{window.number:>6,}  {frames:<18}  {time:<19}  {columns}  {text}".rstrip()
 
 
 def _lengths(windows: Sequence[Window]) -> str:

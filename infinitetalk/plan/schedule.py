@@ -126,8 +126,8 @@ def schedule_report(resolved: Resolved, *, whole: bool = False) -> str:
         resolved: the schedule laid over the windows.
         whole: list every line, however many there are; otherwise the middle of a long table is left out.
     """
-    groups = itertools.groupby(enumerate(resolved.windows), key=lambda window: window[1])
-    lines = [_group_line(resolved, [index for index, _ in group], weights) for weights, group in groups]
+    groups = itertools.groupby(enumerate(resolved.windows, start=1), key=lambda window: window[1])
+    lines = [_group_line(resolved, [number for number, _ in group], weights) for weights, group in groups]
     if not whole and len(lines) > 2 * _LINES_AT_EACH_END:
         left_out = f"  ... {len(lines) - 2 * _LINES_AT_EACH_END:,} more ..."
         lines = [*lines[:_LINES_AT_EACH_END], left_out, *lines[-_LINES_AT_EACH_END:]]
@@ -227,9 +227,9 @@ def _after_the_last(schedule: Schedule, visible: Sequence[Stretch], total: Fract
 
 def _group_line(resolved: Resolved, windows: Sequence[int], weights: Weights) -> str:
     first, last = windows[0], windows[-1]
-    end = resolved.starts[last + 1] if last + 1 < len(resolved.starts) else resolved.total
-    which = f"window {first + 1:,}" if first == last else f"windows {first + 1:,} to {last + 1:,}"
-    times = f"{time_text(resolved.starts[first])} - {time_text(end)}"
+    edges = [*resolved.starts, resolved.total]
+    which = f"window {first:,}" if first == last else f"windows {first:,} to {last:,}"
+    times = f"{time_text(edges[first - 1])} - {time_text(edges[last])}"
     entries = resolved.schedule.entries
     if len(weights) == 1:
         what = entries[weights[0][0]].label()

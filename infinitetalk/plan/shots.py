@@ -48,7 +48,7 @@ def join_shots(plans: Sequence[Plan], hold_to: int | None = None) -> Plan:
     windows: list[Window] = []
     for shot, (plan, begin) in enumerate(zip(plans, begins, strict=False)):
         windows += [
-            replace(window, index=len(windows) + window.index, start=begin + window.start, shot=shot)
+            replace(window, number=len(windows) + window.number, start=begin + window.start, shot=shot)
             for window in plan.windows
         ]
     frames = sum(plan.frames for plan in plans)

@@ -43,7 +43,8 @@ class PlanMode(str, Enum):
 class Window:
     """One pass of the sampler. All intervals are half-open, in frames of the timeline."""
 
-    index: int
+    number: int
+    """Counted from 1."""
     start: int
     """The first frame that is sampled; the window's audio starts there too."""
     length: int
@@ -133,16 +134,32 @@ class Plan:
 
     @property
     def shot_starts(self) -> tuple[int, ...]:
-        """The indices of the windows that begin a shot; the first is 0."""
-        return tuple(window.index for window in self.windows if self.is_fresh(window))
+        """The numbers of the windows that begin a shot; the first is 1."""
+        return tuple(window.number for window in self.windows if self.is_fresh(window))
+
+    def window(self, number: int) -> Window:
+        """The window of this number, counted from 1."""
+        return self.windows[number - 1]
+
+    def before(self, window: Window) -> Window | None:
+        """The window that this one continues from; None where it begins a shot."""
+        return self._in_shot(window.number - 1, window.shot)
+
+    def after(self, window: Window) -> Window | None:
+        """The window that continues from this one; None where it ends a shot."""
+        return self._in_shot(window.number + 1, window.shot)
+
+    def _in_shot(self, number: int, shot: int) -> Window | None:
+        found = self.window(number) if 1 <= number <= len(self.windows) else None
+        return found if found is not None and found.shot == shot else None
 
     def is_fresh(self, window: Window) -> bool:
         """Whether a window begins a shot, so that it starts from the reference, whatever came before it."""
-        return window.index == 0 or self.windows[window.index - 1].shot != window.shot
+        return self.before(window) is None
 
     def hands_on(self, window: Window) -> bool:
         """Whether another window continues from this one."""
-        return window.index + 1 < len(self.windows) and not self.is_fresh(self.windows[window.index + 1])
+        return self.after(window) is not None
 
     def window_at(self, frame: int) -> Window:
         """The window whose output holds this frame of the finished video.
@@ -236,10 +253,10 @@ def plan_windows(
     lengths = [full] * count if mode is PlanMode.ALIGNED_UP else _even_lengths(kept, count, motion)
     windows = []
     start = 0
-    for index, length in enumerate(lengths):
+    for number, length in enumerate(lengths, start=1):
         end = start + length
-        cut = end - kept if index == count - 1 else 0
-        windows.append(Window(index, start, length, motion if index else 0, cut))
+        cut = end - kept if number == count else 0
+        windows.append(Window(number, start, length, motion if number > 1 else 0, cut))
         start = end - motion
     return Plan(requested, kept, full, motion, mode, tuple(windows))
 

@@ -130,9 +130,15 @@ class MadeWindow:
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """Where the loop begins: at the first window, or behind the last good one of an earlier run."""
+    """Where the loop begins: at the first window, or behind the last good one of an earlier run.
 
-    window: int = 0
+    Attributes:
+        made: how many windows there are already.
+        carry, last_frame: of the last of them; nothing at the beginning.
+        fallbacks: what it was made with.
+    """
+
+    made: int = 0
     carry: Carry = field(default_factory=dict)
     last_frame: torch.Tensor | None = None
     fallbacks: Fallbacks = field(default_factory=Fallbacks)
@@ -178,7 +184,7 @@ def run_windows(
     if fallbacks != Fallbacks():
         renderer.fall_back(fallbacks)
     attempts = _Attempts(renderer, finish, reference)
-    windows = plan.windows[start.window : stop]
+    windows = plan.windows[start.made : stop]
     for window in windows:
         check_interrupt()
         if plan.is_fresh(window):
@@ -231,7 +237,7 @@ class _Attempts:
                 fallbacks = replace(fallbacks, memory_level=fallbacks.memory_level + 1)
                 logger.warning(
                     "window %d: out of memory (%s); once more with smaller VAE tiles and more of the model offloaded",
-                    window.index + 1,
+                    window.number,
                     failure.split("\n")[0][:200],
                 )
                 renderer.fall_back(fallbacks)
@@ -247,7 +253,7 @@ class _Attempts:
             del rendered, fresh
             logger.warning(
                 "window %d: %s with the attention %s; once more with PyTorch's own",
-                window.index + 1,
+                window.number,
                 broken,
                 tried[-1],
             )
@@ -256,7 +262,7 @@ class _Attempts:
         if jumps(stats):
             logger.warning(
                 "window %d: its first frame differs from the one before %.1f times as much as neighbouring frames do",
-                window.index + 1,
+                window.number,
                 stats.seam_ratio,
             )
         last = rounded_to_bytes(fresh[-1]).cpu()
@@ -270,9 +276,7 @@ class _Attempts:
         else:
             rendered = cast(Retaker, renderer).render_until(window, carry, until)
         if rendered.frames.shape[0] != window.length:
-            raise ValueError(
-                f"window {window.index + 1}: expected {window.length} frames, got {rendered.frames.shape[0]}"
-            )
+            raise ValueError(f"window {window.number}: expected {window.length} frames, got {rendered.frames.shape[0]}")
         steps: Carry = {}
         if self._finish is not None:
             frames, steps = self._finish.apply(window, rendered.frames, carry)
@@ -282,7 +286,7 @@ class _Attempts:
 
 def _out_of_memory(window: Window, words: str) -> LongTalkError:
     return TooBigError(
-        f"memory in window {window.index + 1}",
+        f"memory in window {window.number}",
         expected="enough, with the VAE in small tiles and as much of the model offloaded as possible",
         actual=words.split("\n")[0][:300] or "out of memory",
         action="Use a smaller size or fewer window_frames, close other programs that use the GPU, or take an fp8 or "
@@ -292,7 +296,7 @@ def _out_of_memory(window: Window, words: str) -> LongTalkError:
 
 def _broken(window: Window, words: str, attentions: Sequence[str]) -> LongTalkError:
     return ResultError(
-        f"window {window.index + 1}",
+        f"window {window.number}",
         expected="a picture",
         actual=f"{words}, with {' and with '.join(attentions)}",
         action="Check the files: a VAE in fp16 overflows (use bf16 or fp32), a damaged model or a wrong LoRA gives "

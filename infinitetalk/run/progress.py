@@ -19,8 +19,7 @@ class RunProgress:
     Args:
         plan: the windows of the run.
         steps: denoising steps of each window.
-        first: the 0-based window that the session begins with; those before it were made earlier and do not count for
-            the rate.
+        made: how many windows were made earlier; they do not count for the rate.
         expected_s: how long the session will take, as estimated beforehand; used until the first window is done.
         clock: gives seconds that only rise.
     """
@@ -30,18 +29,18 @@ class RunProgress:
         plan: Plan,
         steps: int,
         *,
-        first: int = 0,
+        made: int = 0,
         expected_s: float | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._plan = plan
         self._steps = max(1, steps)
-        self._first = first
+        self._made = made
         self._expected_s = expected_s
         self._clock = clock
         self._began = clock()
         self._weights = [0, *accumulate(window.length * self._steps for window in plan.windows)]
-        self._index = first
+        self._number = made + 1
         self._step = 0
 
     @property
@@ -50,15 +49,15 @@ class RunProgress:
 
     @property
     def done_steps(self) -> int:
-        return self._index * self._steps + self._step
+        return (self._number - 1) * self._steps + self._step
 
     @property
     def elapsed_s(self) -> float:
         return self._clock() - self._began
 
-    def start_window(self, index: int) -> None:
-        """Enter window ``index`` (0-based); everything before it counts as done."""
-        self._index = index
+    def start_window(self, number: int) -> None:
+        """Enter a window, counted from 1; everything before it counts as done."""
+        self._number = number
         self._step = 0
 
     def step(self, done: int) -> None:
@@ -71,10 +70,10 @@ class RunProgress:
 
         None before the first step when there is no estimate.
         """
-        before = self._weights[self._first]
-        done = self._weights[self._index] + self._step * self._plan.windows[self._index].length - before
+        before = self._weights[self._made]
+        done = self._weights[self._number - 1] + self._step * self._plan.window(self._number).length - before
         total = self._weights[-1] - before
-        if self._expected_s is not None and self._index == self._first:
+        if self._expected_s is not None and self._number == self._made + 1:
             return max(0.0, self._expected_s * (total - done) / total)
         if done == 0:
             return None
@@ -84,7 +83,7 @@ class RunProgress:
         """The progress as one line for a person: ``window 3 of 7, step 2 of 4, 1:05 left``."""
         left = self.left_s
         parts = [
-            f"window {self._index + 1} of {len(self._plan.windows)}",
+            f"window {self._number} of {len(self._plan.windows)}",
             f"step {self._step} of {self._steps}",
         ]
         if left is not None:

@@ -17,15 +17,15 @@ from itertools import pairwise
 from ...base.errors import LongTalkError, SettingError, TextError
 from ...base.times import parse_time
 from ...base.values import shown
-from ..plan.windows import Plan
-from .seeds import SEED_LIMIT
+from ..plan.windows import Plan, Window
+from .seeds import SEED_LIMIT, window_seed
 
 _ENTRY = re.compile(r"([0-9:.]+)\s*-\s*([0-9:.]+)\s*:\s+([0-9]{1,20})")
 
 
 @dataclass(frozen=True)
 class Retake:
-    """Windows ``first`` to ``last``, counted from 1, made again with noise of ``seed`` plus their 0-based index."""
+    """Windows ``first`` to ``last``, counted from 1, made again with seeds from ``seed`` as their base."""
 
     first: int
     last: int
@@ -64,29 +64,34 @@ def _windows_of(plan: Plan, begin: Fraction, end: Fraction, entry: str) -> tuple
     if not begin < end <= length_s:
         raise _wrong(f"{entry!r}, where the video is {float(length_s):.2f} s")
     windows = plan.windows
-    goes_on = [(window, windows[window.index + 1]) for window in windows if plan.hands_on(window)]
-    if any(2 * after.pinned_latents >= window.latents for window, after in goes_on):
+    goes_on = [(before, window) for window in windows if (before := plan.before(window)) is not None]
+    if any(2 * window.pinned_latents >= before.latents for before, window in goes_on):
         raise SettingError(
             "retake",
             expected="an overlap of less than half the window",
             actual=f"{plan.motion_frames} of {plan.window_frames} frames",
             action="Use rerender_from, which makes the rest of the video again, or a shorter overlap for a new video",
         )
-    first = max(i for i, window in enumerate(windows) if Fraction(window.start + window.pinned, plan.fps) <= begin)
-    # The first latent that is handed on is one frame to the window after and a whole step to the one before. Nothing
-    # is handed on to another shot.
-    shared = [0 if plan.is_fresh(window) else window.step - 1 for window in windows]
-    ends = [Fraction(window.start - shared[window.index], plan.fps) for window in windows[1:]]
-    last = next((i for i, stays in enumerate(ends) if i >= first and stays >= end), len(windows) - 1)
-    return first + 1, last + 1
+    first = max(window.number for window in windows if Fraction(window.start + window.pinned, plan.fps) <= begin)
+    behind = windows[first:]
+    last = next((window.number - 1 for window in behind if _stays_from(plan, window) >= end), len(windows))
+    return first, last
+
+
+def _stays_from(plan: Plan, window: Window) -> Fraction:
+    """The second from which on nothing changes when the windows before this one are made again."""
+    # The first latent that is handed on is one frame to this window and a whole step to the one before. Nothing is
+    # handed on to another shot.
+    shared = 0 if plan.is_fresh(window) else window.step - 1
+    return Fraction(window.start - shared, plan.fps)
 
 
 def retake_seeds(seeds: Sequence[int], retakes: Sequence[Retake]) -> tuple[int, ...]:
     """The seed of each window: that of its retake, or that of ``seeds`` for a window in no retake."""
     out = list(seeds)
     for retake in retakes:
-        for index in range(retake.first - 1, retake.last):
-            out[index] = (retake.seed + index) % SEED_LIMIT
+        for number in range(retake.first, retake.last + 1):
+            out[number - 1] = window_seed(retake.seed, number)
     return tuple(out)
 
 

@@ -53,21 +53,31 @@ def _wrong(windows: int, actual: str) -> LongTalkError:
     )
 
 
+def window_seed(base: int, number: int) -> int:
+    """The seed of a window, counted from 1: ``base`` for the first, and one more for each that follows."""
+    return (base + number - 1) % SEED_LIMIT
+
+
+def base_of(seed: int, number: int) -> int:
+    """The base from which :func:`window_seed` comes to this seed."""
+    return (seed - number + 1) % SEED_LIMIT
+
+
 def window_seeds(
     base: int, windows: int, rerender: Sequence[tuple[int, int]] = (), shots: Collection[int] = ()
 ) -> tuple[int, ...]:
-    """The seed of each window: ``base`` plus its 0-based index, or the seed of the last pair that covers it plus it.
+    """The seed of each window, from ``base`` or from the seed of the last pair that covers it.
 
     Args:
         base: the seed of the run.
         windows: how many there are.
         rerender: ``(window, seed)`` pairs; each covers the windows from its own to the end of its shot.
-        shots: the indices of the windows that begin a shot.
+        shots: the windows that begin a shot, counted from 1.
     """
     changes = dict(rerender)
     seeds = []
     used = base
-    for index in range(windows):
-        used = changes.get(index + 1, base if index in shots else used)
-        seeds.append((used + index) % SEED_LIMIT)
+    for number in range(1, windows + 1):
+        used = changes.get(number, base if number in shots else used)
+        seeds.append(window_seed(used, number))
     return tuple(seeds)

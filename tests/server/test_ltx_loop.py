@@ -150,19 +150,19 @@ def decode_windows() -> Prompt:
     prompt: Prompt = {}
     last: list[Any] | None = None
     for window in PLAN.windows:
-        index, out = window.index, window.put_out
+        number, out = window.number, window.put_out
         latents = {"index": window.start // 8, "amount": (window.length - 1) // 8 + 1}
         prompt |= {
-            f"cut{index}": node("LatentCut", samples=["whole", 0], dim="t", **latents),
-            f"decoded{index}": node("VAEDecode", samples=[f"cut{index}", 0], vae=["vae", 0]),
-            f"put_out{index}": node(
-                "ImageFromBatch", image=[f"decoded{index}", 0], batch_index=out.start, length=out.stop - out.start
+            f"cut{number}": node("LatentCut", samples=["whole", 0], dim="t", **latents),
+            f"decoded{number}": node("VAEDecode", samples=[f"cut{number}", 0], vae=["vae", 0]),
+            f"put_out{number}": node(
+                "ImageFromBatch", image=[f"decoded{number}", 0], batch_index=out.start, length=out.stop - out.start
             ),
         }
-        here = [f"put_out{index}", 0]
+        here = [f"put_out{number}", 0]
         if last is not None:
-            prompt[f"frames{index}"] = node("ImageBatch", image1=last, image2=here)
-            here = [f"frames{index}", 0]
+            prompt[f"frames{number}"] = node("ImageBatch", image1=last, image2=here)
+            here = [f"frames{number}", 0]
         last = here
     return {**prompt, "save_frames": node("SaveImage", images=last, filename_prefix="loop/loop")}
 
@@ -220,8 +220,8 @@ def output(looping_base: Path) -> Path:
 def one(looping_server: ComfyServer, output: Path) -> Made:
     """The sampler's latents: of each window what is new."""
     asyncio.run(run_workflow(looping_server, sampler_prompt()))
-    windows = [load_file(output / "sampler" / f"{SEED + w.index}.safetensors")["video"] for w in PLAN.windows]
-    pinned = [window.pinned_latents if window.index else 0 for window in PLAN.windows]
+    windows = [load_file(output / "sampler" / f"{SEED + w.number - 1}.safetensors")["video"] for w in PLAN.windows]
+    pinned = [window.pinned_latents if window.number > 1 else 0 for window in PLAN.windows]
     new = [made[:, :, count:] for made, count in zip(windows, pinned, strict=True)]
     return Made(torch.cat(new, dim=2), windows)
 
@@ -231,7 +231,7 @@ def loop(looping_server: ComfyServer, output: Path) -> Callable[..., Made]:
     def run(prompt: Prompt, name: str) -> Made:
         asyncio.run(run_workflow(looping_server, prompt))
         [saved] = (output / name).glob("*.latent")
-        windows = [load_file(output / name / f"{SEED + w.index}.safetensors")["video"] for w in PLAN.windows]
+        windows = [load_file(output / name / f"{SEED + w.number - 1}.safetensors")["video"] for w in PLAN.windows]
         return Made(load_file(saved)["latent_tensor"], windows)
 
     return run

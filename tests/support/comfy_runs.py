@@ -96,10 +96,10 @@ def renderer_of(run: Any, kind: Any = None) -> Any:
     from longtalk.infinitetalk.host.events import RunEvents
     from longtalk.infinitetalk.host.noise import WindowNoise
     from longtalk.infinitetalk.run.progress import RunProgress
-    from longtalk.infinitetalk.run.store.record import window_keys
+    from longtalk.infinitetalk.run.store.take import Take
 
-    keys = window_keys("0" * 16, run.seeds, {}, run.plan.shot_starts)
-    events = RunEvents(run.model, RunProgress(run.plan, run.denoising_steps), keys)
+    take = Take("0" * 16, run.seeds, run.plan.shot_starts)
+    events = RunEvents(run.model, RunProgress(run.plan, run.denoising_steps), take)
     noise = WindowNoise(run.noise, run.seeds)
     return run.renderer(noise, events) if kind is None else kind(run, noise, events)
 

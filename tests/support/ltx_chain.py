@@ -88,11 +88,11 @@ def first_window(parts: SimpleNamespace, settings: Settings, image: torch.Tensor
         image: `[1, H, W, 3]`, 0 to 1, of any size.
         audio: ComfyUI's AUDIO, `waveform [1, channels, samples]`; the window hears its beginning.
     """
-    return _sampled(parts, settings, picture_latent(parts, settings, image), audio, index=0)
+    return _sampled(parts, settings, picture_latent(parts, settings, image), audio, number=1)
 
 
 def next_window(
-    parts: SimpleNamespace, settings: Settings, earlier: torch.Tensor, audio: dict[str, Any], index: int = 1
+    parts: SimpleNamespace, settings: Settings, earlier: torch.Tensor, audio: dict[str, Any], number: int = 2
 ) -> Window:
     """The window that goes on from `earlier`, whose last latents it repeats. The picture is no input of it.
 
@@ -100,9 +100,9 @@ def next_window(
         parts: see :func:`first_window`.
         earlier: video latents `[1, 128, T, height / 32, width / 32]` up to the end of the window before.
         audio: of the whole video.
-        index: which window it is; it starts `index * settings.stride` frames into the video.
+        number: of the window, counted from 1.
     """
-    return _sampled(parts, settings, continued_latent(settings, earlier), audio, index)
+    return _sampled(parts, settings, continued_latent(settings, earlier), audio, number)
 
 
 def joined(windows: list[Window], overlap: int) -> torch.Tensor:
@@ -185,15 +185,15 @@ def _empty(settings: Settings) -> dict[str, Any]:
 
 
 def _sampled(
-    parts: SimpleNamespace, settings: Settings, video: dict[str, Any], audio: dict[str, Any], index: int
+    parts: SimpleNamespace, settings: Settings, video: dict[str, Any], audio: dict[str, Any], number: int
 ) -> Window:
     from comfy_extras import nodes_custom_sampler as custom
     from comfy_extras import nodes_lt
 
-    sound = audio_latent(parts, settings, audio, index * settings.stride)
+    sound = audio_latent(parts, settings, audio, (number - 1) * settings.stride)
     positive, negative = outputs(nodes_lt.LTXVConditioning.execute(parts.positive, parts.negative, settings.fps))
     (latent,) = outputs(nodes_lt.LTXVConcatAVLatent.execute(video, sound))
-    (noise,) = outputs(custom.RandomNoise.execute(settings.seed + index))
+    (noise,) = outputs(custom.RandomNoise.execute(settings.seed + number - 1))
     (guider,) = outputs(custom.CFGGuider.execute(parts.model, positive, negative, settings.cfg))
     (sampler,) = outputs(custom.KSamplerSelect.execute(settings.sampler))
     latent, _ = outputs(custom.SamplerCustomAdvanced.execute(noise, guider, sampler, settings.sigmas, latent))

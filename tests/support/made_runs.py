@@ -15,8 +15,9 @@ from longtalk.infinitetalk.run.loop import Fallbacks, MadeWindow
 from longtalk.infinitetalk.run.seeds import parse_rerender, window_seeds
 from longtalk.infinitetalk.run.store.folder import RunFolder
 from longtalk.infinitetalk.run.store.manifest import About, Manifest
-from longtalk.infinitetalk.run.store.record import FileSum, video_key, window_keys
+from longtalk.infinitetalk.run.store.record import FileSum, video_key
 from longtalk.infinitetalk.run.store.recorder import Recorder
+from longtalk.infinitetalk.run.store.take import Take
 from longtalk.infinitetalk.run.store.video_record import remove_video
 from longtalk.infinitetalk.run.video.formats import VideoFormat
 from longtalk.infinitetalk.run.video.join import WrittenVideo, join
@@ -29,16 +30,16 @@ PARTS = {"seed": "a", "model": "b"}
 
 def made_window(
     plan: Plan,
-    index: int,
+    number: int,
     fallbacks: Fallbacks = Fallbacks(),  # noqa: B008 - frozen
 ) -> tuple[MadeWindow, torch.Tensor]:
-    """A window of a slowly moving gradient, and its new frames."""
-    window = plan.windows[index]
+    """A window, counted from 1, of a slowly moving gradient, and its new frames."""
+    window = plan.window(number)
     start, end = window.output
     frames = smooth(end)[start:]
     before = None if plan.is_fresh(window) else (smooth(start)[-1] * 255).to(torch.uint8)
     stats = measure(frames, look_of(frames[:1]), before)
-    carry = {"motion": torch.full((1, 16, 3, 6, 8), float(index))} if plan.hands_on(window) else {}
+    carry = {"motion": torch.full((1, 16, 3, 6, 8), float(number - 1))} if plan.hands_on(window) else {}
     last = (frames[-1] * 255 + 0.5).to(torch.uint8)
     return MadeWindow(window, last, carry, fallbacks, stats, 2.5), frames
 
@@ -67,7 +68,7 @@ def make_run(
     folder.create()
     begins = plan.shot_starts
     seeds = window_seeds(seed, len(plan.windows), parse_rerender(rerender, len(plan.windows)), begins)
-    keys = window_keys(name, seeds, shots=begins)
+    take = Take(name, seeds, begins)
     write_sound(folder.sound_path, tone(plan.frames / FPS), video, frames=plan.frames, fps=FPS)
     about = About(
         created="2026-11-21 08:00:00",
@@ -80,17 +81,17 @@ def make_run(
         seed=seed,
         steps=4,
         ends=tuple(window.output[1] for window in plan.windows),
-        shots=tuple(index + 1 for index in begins),
+        shots=begins,
     )
     folder.write_manifest(Manifest(PARTS, about, FileSum.of(folder.sound_path)))
-    recorder = Recorder(folder, video, keys, seeds)
-    for index in range(len(plan.windows) if windows is None else windows):
-        if not folder.record_path(index + 1, keys[index]).exists():
-            recorder.put(*made_window(plan, index, fallbacks))
+    recorder = Recorder(folder, video, take)
+    for window in plan.windows[:windows]:
+        if not folder.record_path(window.number, take.key_of(window.number)).exists():
+            recorder.put(*made_window(plan, window.number, fallbacks))
     recorder.wait()
     if finish:
-        finish_run(folder, keys, video, begins)
-    return folder, plan, keys
+        finish_run(folder, take.keys, video, begins)
+    return folder, plan, take.keys
 
 
 def finish_run(

@@ -91,16 +91,16 @@ class LtxRenderer(GuidedRenderer):
 
     def hand_on(self, window: Window, carry: Carry, rendered: Rendered) -> Carry:
         """The window's last latents, exactly as the next one will be pinned to, and the first window's colours."""
-        after: Carry = {}
-        if self._plan.hands_on(window):
+        handed: Carry = {}
+        after = self._plan.after(window)
+        if after is not None:
             latents = rendered.latents
-            pinned = self._plan.windows[window.index + 1].pinned_latents
-            after = {
-                OVERLAP: latents[:, :, latents.shape[2] - pinned :].contiguous().cpu(),
+            handed = {
+                OVERLAP: latents[:, :, latents.shape[2] - after.pinned_latents :].contiguous().cpu(),
                 FIRST: carry[FIRST] if carry else channel_statistics(latents).cpu(),
             }
         self._events.end_window(window)
-        return after
+        return handed
 
     def sample(self, window: Window, carry: Carry, end: torch.Tensor | None = None) -> torch.Tensor:
         """The window's latents ``[1, 128, window.latents, h, w]``, its pinned ones exactly as they went in.
@@ -154,7 +154,7 @@ class LtxRenderer(GuidedRenderer):
         sound = encode_sound(self._audio_vae, self._track, window, self._plan.fps, self._quiet).to(video)
         latents = NestedTensor((video, sound))
         masks = NestedTensor((draft.mask, torch.zeros((1, 1, 1, 1), device=video.device)))
-        noise = self._noise.generate(window.index, latents)
+        noise = self._noise.generate(window.number, latents)
         for drawn, stream in zip(streams_of(noise), (video, sound), strict=False):
             check_latents(drawn, stream.shape, "noise")
         sampled = streams_of(self._denoise(window, draft.conditioning, noise, latents, masks))[0]

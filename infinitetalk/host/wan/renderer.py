@@ -105,7 +105,7 @@ class WanRenderer(GuidedRenderer):
 
         shape = WAN_GRID.shape(window.length, *self._size)
         empty = torch.zeros(shape, device=comfy.model_management.intermediate_device())
-        noise = check_latents(self._noise.generate(window.index, empty), empty.shape, "noise")
+        noise = check_latents(self._noise.generate(window.number, empty), empty.shape, "noise")
         samples = self._denoise(window, self._given(window), noise, empty)
         samples = check_latents(samples, empty.shape, "sampler", finite=False).to(empty.device)
         return torch.cat([pinned.to(samples), samples[:, :, pinned.shape[2] :]], dim=2)

@@ -109,9 +109,9 @@ class About:
     def video(self) -> VideoFormat:
         return VideoFormat(self.codec, self.crf)
 
-    def start_of(self, window: int) -> int:
-        """The first frame of a window, which is counted from 1."""
-        return self.ends[window - 2] if window > 1 else 0
+    def frames_of(self, window: int) -> tuple[int, int]:
+        """The frames ``[start, end)`` of a window, which is counted from 1."""
+        return self.ends[window - 2] if window > 1 else 0, self.ends[window - 1]
 
     def shot_of(self, window: int) -> range:
         """The windows of the shot that a window is in."""

@@ -160,13 +160,13 @@ def window_keys(
     Args:
         identity: the name of the run.
         seeds: of all windows.
-        shots: the indices (from 0) of the windows that begin a shot.
+        shots: the windows that begin a shot, counted from 1.
         retaken: for each window (from 1) that is made again between windows that stay, the last one made with it.
     """
     keys = []
     digest = identity
     for window, seed in enumerate(seeds, start=1):
-        if window - 1 in shots:
+        if window in shots:
             digest = digest_before_shot(identity, window)
         digest = window_digest(digest, seed, (retaken or {}).get(window, 0))
         keys.append(digest[:_KEY_LENGTH])
@@ -178,10 +178,10 @@ def video_key(keys: Sequence[str], shots: Collection[int] = ()) -> str:
 
     Args:
         keys: of all windows.
-        shots: the indices (from 0) of the windows that begin a shot.
+        shots: the windows that begin a shot, counted from 1.
     """
-    ends = [index for index in range(1, len(keys)) if index in shots]
-    return _JOINED.join([*(keys[end - 1] for end in ends), keys[-1]])
+    begins = [window for window in range(2, len(keys) + 1) if window in shots]
+    return _JOINED.join([*(keys[begin - 2] for begin in begins), keys[-1]])
 
 
 def keys_shown(noted: str) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 
@@ -17,6 +17,7 @@ from ..video.formats import VideoFormat
 from ..video.segment import to_bytes, write_segment
 from .folder import RunFolder
 from .record import FileSum, WindowRecord
+from .take import Take
 
 THREAD_NAME = "longtalk-recorder"
 LAST_FRAME = "last_frame"
@@ -38,26 +39,15 @@ class Recorder:
     Args:
         folder: the files of the run, which must be owned.
         video: the codec and its quality.
-        keys, seeds: of all windows of the plan.
+        take: which windows these are.
         fps: frames per second.
-        retaken: see :func:`~.record.window_keys`.
     """
 
-    def __init__(
-        self,
-        folder: RunFolder,
-        video: VideoFormat,
-        keys: Sequence[str],
-        seeds: Sequence[int],
-        fps: int = FPS,
-        retaken: Mapping[int, int] | None = None,
-    ) -> None:
+    def __init__(self, folder: RunFolder, video: VideoFormat, take: Take, fps: int = FPS) -> None:
         self._folder = folder
         self._video = video
-        self._keys = keys
-        self._seeds = seeds
+        self._take = take
         self._fps = fps
-        self._retaken = retaken or {}
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
         self._given_up = threading.Event()
@@ -120,22 +110,22 @@ class Recorder:
             self._failure = error
 
     def _record(self, made: MadeWindow, pixels: np.ndarray) -> None:
-        window = made.window.index + 1
-        key = self._keys[made.window.index]
+        window = made.window.number
+        key = self._take.key_of(window)
         segment = self._folder.segment_path(window, key)
         write_segment(segment, pixels, self._video, fps=self._fps, held=made.window.held)
         carry = self._folder.write_carry(window, key, {**made.carry, LAST_FRAME: made.last_frame})
         record = WindowRecord(
             window=window,
             key=key,
-            seed=self._seeds[made.window.index],
+            seed=self._take.seeds[window - 1],
             frames=len(pixels) + made.window.held,
             segment=FileSum.of(segment),
             carry=carry,
             render_s=made.render_s,
             fallbacks=asdict(made.fallbacks),
             stats=made.stats.to_json(),
-            retake=self._retaken.get(window, 0),
+            retake=self._take.retaken.get(window, 0),
         )
         self._folder.commit(record)
         self.records.append(record)

@@ -84,7 +84,7 @@ class Reuse:
         carry = self._folder.read_carry(record.window, record.key)
         last_frame = carry.pop(LAST_FRAME, None)
         width, height = self._size
-        goes_on = self._plan.hands_on(self._plan.windows[record.window - 1])
+        goes_on = self._plan.hands_on(self._plan.window(record.window))
         if last_frame is None or last_frame.dtype != torch.uint8 or last_frame.shape != (height, width, 3):
             raise DamagedFileError("its last frame is missing or of another size")
         if goes_on and not self._fits(carry):
@@ -93,25 +93,25 @@ class Reuse:
 
     def adopted(self, take: Take, window: int) -> WindowRecord | None:
         """A window behind a retake, as it was first made; None where it has to be made."""
-        key = self._first.keys[window - 1]
-        if key == take.keys[window - 1] or take.retake_of(window) is not None:
+        key = self._first.key_of(window)
+        if key == take.key_of(window) or take.retake_of(window) is not None:
             return None
         try:
             record = self._folder.read_record(window, key)
         except (FileNotFoundError, DamagedFileError):
             return None
-        return self._folder.adopt(record, take.keys[window - 1])
+        return self._folder.adopt(record, take.key_of(window))
 
     def can_be_adopted(self, take: Take, window: int) -> bool:
         """Whether a window as it was first made is there to be taken over."""
-        key = self._first.keys[window - 1]
+        key = self._first.key_of(window)
         return take.retake_of(window) is None and is_file(self._folder.record_path(window, key))
 
     def end_of_retake(self, take: Take, window: int) -> Carry | None:
         """What a retake's last window has to end on; None for windows that are not one, and at the end of a shot."""
-        if take.retake_of(window) is None or not self._plan.hands_on(self._plan.windows[window - 1]):
+        if take.retake_of(window) is None or not self._plan.hands_on(self._plan.window(window)):
             return None
-        carry = self._folder.read_carry(window, self._first.keys[window - 1])
+        carry = self._folder.read_carry(window, self._first.key_of(window))
         return {name: tensor for name, tensor in carry.items() if name != LAST_FRAME}
 
 

@@ -18,13 +18,13 @@ class Take:
     Attributes:
         run: the name of the run.
         seeds: of all windows.
-        shots: the indices (from 0) of the windows that begin a shot.
+        shots: the windows that begin a shot, counted from 1.
         retakes: which windows are made again between windows that stay.
     """
 
     run: str
     seeds: Sequence[int]
-    shots: Sequence[int] = (0,)
+    shots: Sequence[int] = (1,)
     retakes: Sequence[Retake] = ()
 
     @cached_property
@@ -37,6 +37,10 @@ class Take:
         """The keys of all windows; what changes in one shot changes no key of another."""
         return window_keys(self.run, self.seeds, self.retaken, self.shots)
 
+    def key_of(self, window: int) -> str:
+        """The key of a window, counted from 1."""
+        return self.keys[window - 1]
+
     @property
     def video_key(self) -> str:
         """What tells the video of this take from those of others."""
@@ -45,7 +49,7 @@ class Take:
     @property
     def shot_windows(self) -> list[tuple[int, int]]:
         """The first and the last window (from 1) of each shot."""
-        return [(begin + 1, end) for begin, end in pairwise([*self.shots, len(self.seeds)])]
+        return [(begin, after - 1) for begin, after in pairwise([*self.shots, len(self.seeds) + 1])]
 
     def retake_of(self, window: int) -> Retake | None:
         """The retake that makes a window (from 1) again; None for a window that no retake makes."""

@@ -41,7 +41,8 @@ def _wrong_length(run: Overview, record: WindowRecord) -> list[str]:
     about = run.about
     if about is None:
         return []
-    due = about.ends[record.window - 1] - about.start_of(record.window) if record.window <= len(about.ends) else 0
+    start, end = about.frames_of(record.window) if record.window <= len(about.ends) else (0, 0)
+    due = end - start
     if record.frames == due:
         return []
     return [f"window {record.window} ({record.key}): {count(record.frames, 'frame')} where the plan has {due}"]

@@ -43,7 +43,7 @@ def rendered(renderer: Any, plan: Any) -> tuple[torch.Tensor, list[Any]]:
 def joined(windows: list[Any], plan: Any) -> torch.Tensor:
     """The latents of the whole video."""
     pieces = [
-        made.latents[:, :, window.pinned_latents if window.index else 0 :]
+        made.latents[:, :, window.pinned_latents if window.number > 1 else 0 :]
         for window, made in zip(plan.windows, windows, strict=True)
     ]
     return torch.cat(pieces, dim=2)
@@ -114,17 +114,17 @@ def test_a_stopped_run_goes_on_to_the_same_frames(
     render = LtxRenderer.render
 
     def stop_at_third(self: Any, window: Any, carry: Any) -> Any:
-        if window.index == 2 and len(rendered_windows) == 2:
+        if window.number == 3 and len(rendered_windows) == 2:
             rendered_windows.append(-1)
             raise RuntimeError("pulled the plug")
-        rendered_windows.append(window.index)
+        rendered_windows.append(window.number)
         return render(self, window, carry)
 
     monkeypatch.setattr(LtxRenderer, "render", stop_at_third)
     with pytest.raises(RuntimeError, match="plug"):
         run(settings)
     _, images, report = run(settings)
-    assert rendered_windows == [0, 1, -1, 2, 3]
+    assert rendered_windows == [1, 2, -1, 3, 4]
     assert "windows 1 to 2 were finished before and kept" in report
     assert float((images - whole).abs().max()) < 0.003  # the kept ones come from 8-bit files
 
@@ -166,14 +166,14 @@ def test_out_of_memory_costs_time_only(
     sample, failed = LtxRenderer.sample, []
 
     def short(self: Any, window: Any, *args: Any) -> Any:
-        if window.index == 1 and not failed:
-            failed.append(window.index)
+        if window.number == 2 and not failed:
+            failed.append(window.number)
             raise comfy.model_management.OOM_EXCEPTION("out of memory, says the test")
         return sample(self, window, *args)
 
     monkeypatch.setattr(LtxRenderer, "sample", short)
     _, images, report = run(small(ltx, portrait, make_audio(2.0), return_images=True))
-    assert failed == [1]
+    assert failed == [2]
     assert "memory level 1" in report
     assert images.shape[0] == 50
 

@@ -408,21 +408,21 @@ def test_every_window_has_its_own_noise(comfy: ModuleType) -> None:
     empty = torch.zeros(1, 16, 3, 4, 6)
     for source in (RandomNoise.execute(11)[0], SeedlessNoise(), NestedNoise(RandomNoise.execute(4)[0])):
         noise = window_noise(source)
-        drawn = [noise.generate(window, empty) for window in range(4)]
+        drawn = [noise.generate(number, empty) for number in range(1, 5)]
         for first in range(4):
             for second in range(first):
                 correlation = torch.corrcoef(torch.stack([drawn[first].flatten(), drawn[second].flatten()]))[0, 1]
                 assert abs(float(correlation)) < 0.15
         again = window_noise(source)
-        assert all(torch.equal(again.generate(window, empty), drawn[window]) for window in range(4))
+        assert all(torch.equal(again.generate(number, empty), drawn[number - 1]) for number in range(1, 5))
     seeded = window_noise(RandomNoise.execute(11)[0])
-    assert torch.equal(seeded.generate(2, empty), RandomNoise.execute(13)[0].generate_noise({"samples": empty}))
-    assert [seeded.seed(window) for window in range(3)] == [11, 12, 13]
+    assert torch.equal(seeded.generate(3, empty), RandomNoise.execute(13)[0].generate_noise({"samples": empty}))
+    assert [seeded.seed(number) for number in (1, 2, 3)] == [11, 12, 13]
     off = window_noise(DisableNoise.execute()[0])
-    assert all(torch.count_nonzero(off.generate(window, empty)) == 0 for window in range(3))
+    assert all(torch.count_nonzero(off.generate(number, empty)) == 0 for number in (1, 2, 3))
 
 
 def test_seed_wraps_at_64_bits(comfy: ModuleType) -> None:
     from longtalk.infinitetalk.host.noise import SeedNoise
 
-    assert window_noise(SeedNoise(2**64 - 1)).seed(1) == 0
+    assert window_noise(SeedNoise(2**64 - 1)).seed(2) == 0

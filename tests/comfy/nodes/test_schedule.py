@@ -226,16 +226,16 @@ def test_windows_get_their_entrys_own_conditioning_or_cores_average(
 
     encoded = encode(f"0: {CALM}\n20: {LOUD}", blend_s=20.0)
     prompts = window_prompts(encoded, [0, 10, 20, 30], 40)
-    assert prompts.conditioning(0) is encoded.conditionings[0]
-    assert prompts.conditioning(3) is encoded.conditionings[1]
-    for window in (1, 2):
-        (_, before), (_, after) = prompts.resolved.windows[window]
+    assert prompts.conditioning(1) is encoded.conditionings[0]
+    assert prompts.conditioning(4) is encoded.conditionings[1]
+    for number in (2, 3):
+        (_, before), (_, after) = prompts.resolved.windows[number - 1]
         assert before + after == 1.0
-        assert after == pytest.approx({1: 0.1464466, 2: 0.8535534}[window], abs=1e-6)
+        assert after == pytest.approx({2: 0.1464466, 3: 0.8535534}[number], abs=1e-6)
         expected = nodes.ConditioningAverage().addWeighted(loud, calm, after)[0]
-        assert relative(prompts.conditioning(window)[0][0], expected[0][0]) < 1e-7
-        [cond] = prompts.conds(window)
-        assert torch.equal(cond["cross_attn"], prompts.conditioning(window)[0][0])
+        assert relative(prompts.conditioning(number)[0][0], expected[0][0]) < 1e-7
+        [cond] = prompts.conds(number)
+        assert torch.equal(cond["cross_attn"], prompts.conditioning(number)[0][0])
 
 
 def test_lines_with_the_same_text_are_one_prompt(encode: Encode) -> None:
@@ -244,7 +244,7 @@ def test_lines_with_the_same_text_are_one_prompt(encode: Encode) -> None:
     encoded = encode(f"0: {CALM}\n15: {CALM}", snap=False, blend_s=10.0)
     prompts = window_prompts(encoded, [0, 10, 20], 30)
     assert len(prompts.resolved.windows[1]) == 2
-    assert all(prompts.conditioning(window) is encoded.conditionings[0] for window in range(3))
+    assert all(prompts.conditioning(number) is encoded.conditionings[0] for number in (1, 2, 3))
 
 
 def test_prompts_that_cannot_mix_are_refused_before_the_run(encode: Encode, loud: Any) -> None:

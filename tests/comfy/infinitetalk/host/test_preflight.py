@@ -76,7 +76,7 @@ def check(machine: Machine, wan_14b: SimpleNamespace, tmp_path: Path) -> Callabl
             "speakers": 1,
             "return_images": False,
         }
-        place: dict[str, Any] = {"start": 0, "folder": tmp_path / "longtalk" / "run", "window_s": None}
+        place: dict[str, Any] = {"made": 0, "folder": tmp_path / "longtalk" / "run", "window_s": None}
         place |= {name: changes.pop(name) for name in place if name in changes}
         return preflight(Demand(**{**settings, **changes}), **place)
 
@@ -313,11 +313,11 @@ def test_no_setting_is_advised_where_none_helps(check: Callable[..., Any], machi
 def test_a_resumed_run_needs_only_the_rest_and_is_told_that_other_settings_begin_anew(
     check: Callable[..., Any], machine: Machine
 ) -> None:
-    whole, rest = check().disk_bytes, check(start=1).disk_bytes
+    whole, rest = check().disk_bytes, check(made=1).disk_bytes
     assert rest < whole
     machine.disk = rest - 1
     with pytest.raises(LongTalkError, match="disk of") as refused:
-        check(start=1)
+        check(made=1)
     assert "a new run" in refused.value.action
     codec, crf = re.findall(r"codec (h26[45]) with crf (\d+) or more", refused.value.action)[0]
     assert check(video=VideoFormat(codec, int(crf))).disk_bytes <= machine.disk  # from its first window
@@ -344,7 +344,7 @@ def test_a_resumed_run_counts_the_windows_that_are_left_at_their_measured_time(
         raise AssertionError("the device was measured although windows were")
 
     monkeypatch.setattr(preflight, "matmul_flops_per_s", never)
-    found = check(start=4, window_s=20.0)
+    found = check(made=4, window_s=20.0)
     assert (found.windows, found.windows_total, found.seconds, found.measured) == (3, 7, 60.0, True)
     assert "3 of 7 windows to make" in found.text()
 
@@ -356,7 +356,7 @@ def test_time_is_computed_from_the_models_sizes_and_the_rate(check: Callable[...
     found = check()
     assert check(steps=4, forwards=2).seconds == pytest.approx(expected)
     assert not found.measured
-    assert check(start=4).seconds == pytest.approx(
+    assert check(made=4).seconds == pytest.approx(
         estimate.run_seconds(plan, 4, 832, 480, steps=4, forwards=1, model=sizes, flops_per_s=RATE)
     )
 

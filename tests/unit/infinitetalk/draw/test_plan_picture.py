@@ -172,13 +172,13 @@ def test_an_hour_shows_groups_and_enlarges_both_ends() -> None:
     left, columns = timeline(pixels, layout)
     assert layout.overview is not None
     full, pale = (columns_of(pixels, layout.overview, colour) for colour in (NEW, NEW_PALE))
-    joints = [plan.windows[number - 1].output[0] for number in range(100, 1250, 100)]
+    joints = [plan.window(number).output[0] for number in range(100, 1250, 100)]
     edges = [left + round(frame * columns / plan.audio_frames) for frame in (0, *joints, plan.frames)]
     groups = [list(range(start, end)) for start, end in pairwise(edges)]
     assert full == [x for group in groups[::2] for x in group]
     assert pale == [x for group in groups[1::2] for x in group]
 
-    assert [bar.window.index + 1 for bar in layout.bars] == [1, 2, 3, 1249, 1250]
+    assert [bar.window.number for bar in layout.bars] == [1, 2, 3, 1249, 1250]
     first, last = layout.bars[0], layout.bars[-1]
     assert len(columns_of(pixels[:, : layout.bars[3].strip.left], (last.top, last.bottom), CUT)) == 0
     scale = (first.strip.right - first.strip.left) / (first.strip.end - first.strip.start)

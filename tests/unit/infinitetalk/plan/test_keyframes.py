@@ -84,5 +84,5 @@ def test_windows_without_an_end_are_the_plans() -> None:
     shape = geometry(10, 1, 25)
     plan = loop_plan(100 * 16000, 16000, shape)
     for window in plan.windows[:-1]:
-        full = full_window(window.index, shape.window_frames, shape.stride_frames)
+        full = full_window(window.number, shape)
         assert (full.start, full.length, full.output) == (window.start, window.length, window.output)

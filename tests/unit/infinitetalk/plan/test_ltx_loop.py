@@ -92,7 +92,7 @@ def test_a_short_test_run(cap: int, total: int) -> None:
     assert plan.windows == whole.windows[:total]
     assert plan.requested_frames == 1500
     step = loop_step(plan, 7, 60 * RATE, RATE)
-    assert (step.total, step.should_stop, step.window.index) == (total, True, total - 1)
+    assert (step.total, step.should_stop, step.window.number) == (total, True, total)
     report = loop_report(plan, SHAPE)
     assert f"Iterations: {total}" in report
     assert ("of the 4 the audio needs (a test run)" in report) == (total < 4)

@@ -82,11 +82,12 @@ def test_outputs_tile_the_video(shape: Geometry, frames: int, late: int):
 def test_sound_advances_as_the_picture_does(rate: int, fps: int):
     """Over 200 windows the sound's start is the frame's, to half a sample: nothing adds up."""
     shape = geometry(19.88, 2, fps)
-    for index in range(201):
-        exact = Fraction(shape.start_frame(index) * rate, fps)
-        assert abs(shape.start_sample(index, rate) - exact) <= Fraction(1, 2)
+    for number in range(1, 202):
+        start = shape.start_frame(number)
+        assert start == (number - 1) * shape.stride_frames
+        assert abs(nearest_sample(start, rate, fps) - Fraction(start * rate, fps)) <= Fraction(1, 2)
     if rate % fps == 0:
-        assert shape.start_sample(200, rate) * fps == 200 * shape.stride_frames * rate
+        assert nearest_sample(shape.start_frame(201), rate, fps) * fps == 200 * shape.stride_frames * rate
 
 
 def test_nearest_sample_rounds():

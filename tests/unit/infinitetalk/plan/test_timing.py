@@ -166,22 +166,25 @@ def check_plan(plan: Plan, timing: Timing, frames: int, step: int) -> None:
     assert edges[0][0] == 0
     assert edges[-1][1] == plan.frames
     assert all(before[1] == after[0] for before, after in pairwise(edges))
-    assert [window.index for window in plan.windows] == list(range(len(plan.windows)))
+    assert [window.number for window in plan.windows] == list(range(1, len(plan.windows) + 1))
     for window in plan.windows:
         assert window.length % step == 1
         assert window.length <= plan.window_frames
         length = window.put_out.stop - window.put_out.start
         assert window.output[1] - window.output[0] == length + window.held
         assert plan.window_at(window.output[0]) == window
-        fresh = plan.is_fresh(window)
-        assert (window.pinned == 0) == fresh
-        if fresh:
+        before = plan.before(window)
+        assert (window.pinned == 0) == plan.is_fresh(window) == (before is None)
+        if before is None:
             assert window.taken_over == 0
         else:
-            before = plan.windows[window.index - 1]
+            assert before == plan.window(window.number - 1)
+            assert plan.after(before) == window
             assert window.start == before.start + before.length - window.pinned
             assert plan.hands_on(before)
             assert before.held == 0
+    ends = [window.number for window in plan.windows if plan.after(window) is None]
+    assert ends == [*(number - 1 for number in plan.shot_starts[1:]), len(plan.windows)]
     if timing.ending is Ending.CUT:
         assert plan.frames == timing.sampled_frames(frames, plan.fps)
     else:
@@ -198,7 +201,7 @@ def test_plans(timing: Timing, with_ltx: bool) -> None:
     plan = timed_plan(frames, fps, timing, plan_shot)
     check_plan(plan, timing, frames, step)
     made = plan.frames - plan.held_frames
-    starts = [plan.windows[index].start for index in plan.shot_starts]
+    starts = [plan.window(number).start for number in plan.shot_starts]
     assert starts == [0, *timing.shot_starts(made, fps)]
     shots = [end - begin for begin, end in pairwise([*starts, made])]
     if timing.shot_s and len(shots) > 1:
@@ -286,7 +289,7 @@ def test_reports() -> None:
     assert "speaker 1: 14.50 s of speech in 3 parts, from 0:01.00 to 0:18.00" in words
     assert "speaker 2: 0:09.65 to the end (20.35 s)" in words
     assert "Ending: hold, the picture stands still from 0:18.60 on" in words
-    assert f"cut at 0:0{plan.windows[plan.shot_starts[1]].start / 25:.2f}" in words
+    assert f"cut at 0:0{plan.window(plan.shot_starts[1]).start / 25:.2f}" in words
 
 
 @pytest.mark.parametrize(

@@ -42,8 +42,9 @@ def test_windows_fit_together(request: tuple[int, int, int], mode: PlanMode) -> 
     assert (plan.requested_frames, plan.window_frames, plan.motion_frames, plan.mode) == (frames, full, motion, mode)
 
     position = 0  # the output intervals tile [0, frames)
-    for index, window in enumerate(plan.windows):
-        assert window.index == index
+    for number, window in enumerate(plan.windows, start=1):
+        assert window.number == number
+        assert plan.window(number) is window
         assert window.length % 4 == 1
         assert window.length <= full
         assert window.output[0] == position
@@ -206,7 +207,7 @@ def test_an_hour() -> None:
     assert len(plan.windows) == 1250
     assert plan.windows[-1].output == (89_933, 90_000)
     assert (plan.sampled_frames, plan.surplus_frames) == (101_242, 1)
-    assert plan.window_at(89_932).index == 1248
+    assert plan.window_at(89_932).number == 1249
 
 
 def test_motion_of_25_frames_as_also_used() -> None:

@@ -46,7 +46,7 @@ class Brighter:
     def apply(
         self, window: Window, frames: torch.Tensor, reference: torch.Tensor, state: Mapping[str, torch.Tensor]
     ) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
-        self.seen.append((window.index, tuple(frames.shape), bool(state)))
+        self.seen.append((window.number, tuple(frames.shape), bool(state)))
         assert torch.equal(reference, GREY)
         count = state["count"] + 1 if state else torch.tensor(1)
         return frames + self.by * count, {"count": count}
@@ -70,8 +70,8 @@ def test_steps_follow_one_another_and_carry_over() -> None:
     plan = plan_windows(60, 21, 9)
     one, other = Brighter("one", 0.01), Brighter("other", 0.05)
     shades, windows = run(plan, [one, other])
-    assert shades == [round(0.5 + 0.06 * (window.index + 1), 4) for window in plan.windows]
-    assert one.seen == [(window.index, (window.length, 2, 2, 3), window.index > 0) for window in plan.windows]
+    assert shades == [round(0.5 + 0.06 * window.number, 4) for window in plan.windows]
+    assert one.seen == [(window.number, (window.length, 2, 2, 3), window.number > 1) for window in plan.windows]
     for made, shade in zip(windows, shades, strict=True):
         assert set(made.carry) == {"last", "finish.one.count", "finish.other.count"}
         assert float(made.carry["last"][0, 0, 0]) == pytest.approx(shade), "the next window goes on from what is seen"

@@ -36,8 +36,8 @@ class Numbered:
         self.fallbacks: list[Fallbacks] = []
 
     def render(self, window: Window, carry: Mapping[str, torch.Tensor]) -> Rendered:
-        self.rendered.append(window.index)
-        if window.index == 0:
+        self.rendered.append(window.number)
+        if window.number == 1:
             assert not carry
         else:
             assert carry["after"].tolist() == [window.start + window.pinned - 1]
@@ -106,7 +106,7 @@ def test_a_shot_continues_from_nothing(lengths: list[int], held: int, data: st.D
     class Shots(Numbered):
         def render(self, window: Window, carry: Mapping[str, torch.Tensor]) -> Rendered:
             assert bool(carry) != plan.is_fresh(window)
-            return super().render(replace(window, index=int(not plan.is_fresh(window))), carry)
+            return super().render(replace(window, number=1 if plan.is_fresh(window) else 2), carry)
 
     written, windows = written_by(plan, Shots(plan))
     assert written == list(range(plan.frames - held))
@@ -142,13 +142,13 @@ def test_an_interrupt_stops_before_the_window_is_handed_on() -> None:
         pass
 
     def check() -> None:
-        if family.rendered[-1:] == [2]:
+        if family.rendered[-1:] == [3]:
             raise InterruptedRunError
 
     written: list[int] = []
     with pytest.raises(InterruptedRunError):
         run_windows(plan, family, lambda made, new: written.append(new.shape[0]), GREY, check_interrupt=check)
-    assert family.rendered == [0, 1, 2]
+    assert family.rendered == [1, 2, 3]
     assert len(written) == 2
 
 
@@ -165,7 +165,7 @@ def test_a_family_that_returns_too_little_is_a_bug() -> None:
 
 
 class Scarce(Numbered):
-    """Window 2 (0-based 1) does not fit into memory until ``level`` has been given up."""
+    """Window 2 does not fit into memory until ``level`` has been given up."""
 
     def __init__(self, plan: Plan, level: int) -> None:
         super().__init__(plan)
@@ -173,7 +173,7 @@ class Scarce(Numbered):
 
     def render(self, window: Window, carry: Mapping[str, torch.Tensor]) -> Rendered:
         rendered = super().render(window, carry)
-        if window.index == 1 and (self.fallbacks or [Fallbacks()])[-1].memory_level < self.level:
+        if window.number == 2 and (self.fallbacks or [Fallbacks()])[-1].memory_level < self.level:
             raise MemoryError("2 GB too little\nlong explanation")
         return rendered
 
@@ -184,7 +184,7 @@ def test_out_of_memory_gives_up_speed_once_and_stays_there(level: int) -> None:
     family = Scarce(plan, level)
     written, windows = written_by(plan, family)
     assert written == list(range(plan.frames))
-    assert family.rendered == [0] + [1] * (level + 1) + list(range(2, len(plan.windows)))
+    assert family.rendered == [1] + [2] * (level + 1) + list(range(3, len(plan.windows) + 1))
     assert [made.fallbacks.memory_level for made in windows] == [0] + [level] * (len(plan.windows) - 1)
 
 
@@ -195,7 +195,7 @@ def test_out_of_memory_stops_with_advice_when_there_is_nothing_left_to_give_up()
     with pytest.raises(LongTalkError, match=r"memory in window 2: .*2 GB too little.*window_frames"):
         run_windows(plan, family, lambda made, frames: windows.append(made), GREY)
     assert len(windows) == 1
-    assert family.rendered == [0] + [1] * (MEMORY_LEVELS + 1)
+    assert family.rendered == [1] + [2] * (MEMORY_LEVELS + 1)
 
 
 def test_another_error_is_not_taken_for_memory() -> None:
@@ -209,7 +209,7 @@ def test_another_error_is_not_taken_for_memory() -> None:
     family = Failing(plan)
     with pytest.raises(RuntimeError, match="something else"):
         run_windows(plan, family, lambda made, frames: None, GREY)
-    assert family.rendered == [0]
+    assert family.rendered == [1]
 
 
 class Broken(Numbered):
@@ -223,12 +223,12 @@ class Broken(Numbered):
     def render(self, window: Window, carry: Mapping[str, torch.Tensor]) -> Rendered:
         rendered = super().render(window, carry)
         plain = any(fallbacks.plain_attention for fallbacks in self.fallbacks)
-        if window.index >= self.first and (self.for_ever or not plain):
+        if window.number >= self.first and (self.for_ever or not plain):
             rendered.latents.fill_(float("nan"))
         return rendered
 
 
-@pytest.mark.parametrize("first", [0, 2])
+@pytest.mark.parametrize("first", [1, 3])
 def test_a_broken_window_is_tried_once_with_plain_attention(first: int) -> None:
     plan = plan_windows(60, 21, 9)
     family = Broken(plan, first, for_ever=False)
@@ -236,15 +236,15 @@ def test_a_broken_window_is_tried_once_with_plain_attention(first: int) -> None:
     assert written == list(range(plan.frames))
     assert family.fallbacks == [Fallbacks(plain_attention=True)]
     assert family.rendered.count(first) == 2
-    assert [made.fallbacks.plain_attention for made in windows] == [made.window.index >= first for made in windows]
+    assert [made.fallbacks.plain_attention for made in windows] == [made.window.number >= first for made in windows]
 
 
 def test_a_window_that_stays_broken_stops_the_run_and_names_the_attention() -> None:
     plan = plan_windows(60, 21, 9)
-    family = Broken(plan, 0, for_ever=True)
+    family = Broken(plan, 1, for_ever=True)
     with pytest.raises(LongTalkError, match=r"window 1: .*with numbered attention and with numbered attention"):
         run_windows(plan, family, lambda made, frames: None, GREY)
-    assert family.rendered == [0, 0]
+    assert family.rendered == [1, 1]
 
 
 def test_a_resumed_run_keeps_what_it_had_given_up() -> None:
@@ -263,7 +263,7 @@ def test_a_jump_is_told_but_does_not_stop(caplog: pytest.LogCaptureFixture) -> N
     class Jumping(Numbered):
         def render(self, window: Window, carry: Mapping[str, torch.Tensor]) -> Rendered:
             rendered = super().render(window, carry)
-            if window.index == 1:
+            if window.number == 2:
                 rendered.frames[..., 1:] = 0.9
             return rendered
 
@@ -299,13 +299,13 @@ def test_time_left_follows_the_lengths() -> None:
     assert [window.length for window in plan.windows] == [21, 17]
     now = [0.0]
     progress = RunProgress(plan, 2, clock=clock(now))
-    progress.start_window(0)
+    progress.start_window(1)
     assert progress.left_s is None
     now[0] = 21.0
     progress.step(2)
     assert progress.left_s == pytest.approx(17.0)
     assert progress.text() == "window 1 of 2, step 2 of 2, 0:17 left"
-    progress.start_window(1)
+    progress.start_window(2)
     assert progress.done_steps == 2
     assert progress.left_s == pytest.approx(17.0)
     now[0] = 38.0
@@ -323,19 +323,19 @@ def test_the_estimate_holds_until_a_window_is_done_then_the_clock_does() -> None
     now[0] = 10.0
     progress.step(1)
     assert progress.left_s == pytest.approx(500.0)
-    progress.start_window(1)
+    progress.start_window(2)
     assert progress.left_s == pytest.approx(20.0)
 
 
 def test_windows_of_an_earlier_session_do_not_count_for_the_rate() -> None:
     plan = plan_windows(45, 21, 9)
     now = [0.0]
-    progress = RunProgress(plan, 2, first=1, clock=clock(now))
-    progress.start_window(1)
+    progress = RunProgress(plan, 2, made=1, clock=clock(now))
+    progress.start_window(2)
     assert progress.done_steps == 2
     assert progress.left_s is None
     now[0] = 8.0
-    progress.start_window(2)
+    progress.start_window(3)
     assert progress.left_s == pytest.approx(8.0)
 
 

@@ -55,13 +55,15 @@ def test_the_stretch_can_change(begin: int, length: int) -> None:
     """Every frame of it lies behind the first window's pinned frames and before the latents that the next one has."""
     end = min(1500, begin + length)
     [retake] = parse_retakes(f"{begin / 25:.2f}-{end / 25:.2f}: 1", PLAN)
-    first, last = PLAN.windows[retake.first - 1], PLAN.windows[retake.last - 1]
+    first, last = PLAN.window(retake.first), PLAN.window(retake.last)
+    after = PLAN.after(last)
     assert first.start + first.pinned <= begin
-    assert end <= (PLAN.windows[retake.last].start - 7 if last is not PLAN.windows[-1] else PLAN.frames)
+    assert end <= (PLAN.frames if after is None else after.start - 7)
     # No fewer windows would do.
     if retake.first < retake.last:
-        assert end > PLAN.windows[retake.last - 1].start - 7
-        assert begin < PLAN.windows[retake.first].start + PLAN.windows[retake.first].pinned
+        second = PLAN.window(retake.first + 1)
+        assert end > last.start - 7
+        assert begin < second.start + second.pinned
 
 
 SHOTS = join_shots([PLAN, plan_ltx(25 * 25, geometry(19.88, 2, 25)), plan_ltx(100, geometry(19.88, 2, 25))])

@@ -116,7 +116,7 @@ def test_a_later_picture_prepared_differently_is_another_face(
         """Prepares the picture in the second window without compression, as a loop wired by hand easily does."""
 
         def sample(self, window: Any, carry: Any, end: Any = None) -> torch.Tensor:
-            if window.index:
+            if window.number > 1:
                 self._options = LtxOptions(image_strength=1.0, compression=0)
                 self._reference = self._encode(portrait)
             return super().sample(window, carry, end)

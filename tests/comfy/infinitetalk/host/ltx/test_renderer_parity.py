@@ -44,8 +44,8 @@ def test_windows_equal_the_chain(
     assert relative(ours.latents, theirs.video) < 1e-4
     assert relative(ours.frames, theirs.frames) < 1e-4
     for window in plan.windows[1:3]:
-        theirs = next_window(ltx, settings, ours.latents, audio, window.index)
-        carry = renderer.hand_on(plan.windows[window.index - 1], carry, ours)
+        theirs = next_window(ltx, settings, ours.latents, audio, window.number)
+        carry = renderer.hand_on(plan.before(window), carry, ours)
         ours = renderer.render(window, carry)
         assert relative(ours.latents[:, :, 3:], theirs.video[:, :, 3:]) < 1e-4
         assert relative(ours.latents, theirs.video) < 1e-4

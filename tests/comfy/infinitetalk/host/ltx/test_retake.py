@@ -29,7 +29,7 @@ def rendered(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     sample, found = LtxRenderer.sample, []
 
     def noted(self: Any, window: Any, *args: Any) -> Any:
-        found.append(window.index + 1)
+        found.append(window.number)
         return sample(self, window, *args)
 
     monkeypatch.setattr(LtxRenderer, "sample", noted)
@@ -120,7 +120,7 @@ def test_a_killed_retake_goes_on(
     sample, stopped = LtxRenderer.sample, []
 
     def pull(self: Any, window: Any, *args: Any) -> Any:
-        if window.index == 3 and not stopped:
+        if window.number == 4 and not stopped:
             stopped.append(True)
             raise RuntimeError("pulled the plug")
         return sample(self, window, *args)

@@ -26,6 +26,7 @@ from longtalk.infinitetalk.run.store import recorder as recorder_module
 from longtalk.infinitetalk.run.store.folder import RunFolder, run_names, run_path
 from longtalk.infinitetalk.run.store.record import WindowRecord, window_keys
 from longtalk.infinitetalk.run.store.recorder import LAST_FRAME, Recorder
+from longtalk.infinitetalk.run.store.take import Take
 from longtalk.infinitetalk.run.video.formats import VideoFormat
 
 
@@ -36,7 +37,7 @@ def test_a_window_leaves_its_frames_its_carry_and_a_record(tmp_path: Path) -> No
     assert [record.window for record in found.records] == [1, 2, 3]
     assert [record.frames for record in found.records] == [21, 12, 12]
     assert [record.seed for record in found.records] == [5, 6, 7]
-    made, _ = made_window(plan, 1)
+    made, _ = made_window(plan, 2)
     carry = folder.read_carry(2, keys[1])
     assert torch.equal(carry["motion"], made.carry["motion"])
     assert torch.equal(carry[LAST_FRAME], made.last_frame)
@@ -193,18 +194,17 @@ def test_what_goes_wrong_in_the_background_is_raised_to_who_renders(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, plan, keys = make_run(tmp_path, windows=1)
-    seeds = window_seeds(5, len(plan.windows))
-    recorder = Recorder(folder, VideoFormat(), keys, seeds)
+    recorder = Recorder(folder, VideoFormat(), Take(NAME, window_seeds(5, len(plan.windows))))
 
     def full(*args: Any, **kwargs: Any) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(recorder_module, "write_segment", full)
-    recorder.put(*made_window(plan, 1))
+    recorder.put(*made_window(plan, 2))
     with pytest.raises(OSError, match="No space"):
         recorder.wait()
     with pytest.raises(OSError, match="No space"):
-        recorder.put(*made_window(plan, 2))
+        recorder.put(*made_window(plan, 3))
     with pytest.raises(OSError, match="No space"):
         recorder.check()
     assert [record.window for record in folder.finished(keys).records] == [1]
@@ -212,7 +212,7 @@ def test_what_goes_wrong_in_the_background_is_raised_to_who_renders(
 
 def test_a_record_comes_after_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run killed at any moment has no record without its files."""
-    folder, plan, keys = make_run(tmp_path, windows=0)
+    folder, plan, _ = make_run(tmp_path, windows=0)
     seen: list[tuple[bool, bool, bool]] = []
     original = RunFolder.commit
 
@@ -222,9 +222,9 @@ def test_a_record_comes_after_its_files(tmp_path: Path, monkeypatch: pytest.Monk
         original(self, record)
 
     monkeypatch.setattr(RunFolder, "commit", commit)
-    recorder = Recorder(folder, VideoFormat(), keys, window_seeds(5, len(plan.windows)))
-    for index in range(3):
-        recorder.put(*made_window(plan, index))
+    recorder = Recorder(folder, VideoFormat(), Take(NAME, window_seeds(5, len(plan.windows))))
+    for number in (1, 2, 3):
+        recorder.put(*made_window(plan, number))
     recorder.wait()
     assert seen == [(True, True, False)] * 3
     assert [record.window for record in recorder.records] == [1, 2, 3]

@@ -59,7 +59,7 @@ def test_it_goes_on(stored: RunFolder) -> None:
     there = reuse.finished(TAKE)
     assert (sorted(there), reuse.notes) == ([1, 2], [])
     start = reuse.start_behind(there[2])
-    assert start.window == 2
+    assert start.made == 2
     assert torch.equal(start.carry["motion"], torch.full((1, 16, 3, 6, 8), 1.0))
     assert LAST_FRAME not in start.carry
     before = {path.name: path.read_bytes() for path in stored.path.glob("window_*")}
