@@ -93,7 +93,10 @@ class TestDtypes:
         reference, model = make_pair(tiny_config())
         sound = speech(20_000)
         wanted = official(reference, sound)
-        assert 1e-4 < error(speech_features(model.bfloat16(), sound), wanted) < 0.1
+        # oneDNN's bfloat16 convolutions on processors with AMX are off by a fifth, transformers' model with them, too.
+        with torch.backends.mkldnn.flags(enabled=False):
+            found = speech_features(model.bfloat16(), sound)
+        assert 1e-4 < error(found, wanted) < 0.1
         double = make_pair(tiny_config())[1].double()
         assert error(speech_features(double, sound), wanted) < 1e-5
 
