@@ -168,6 +168,8 @@ def atomic(path: Path) -> Iterator[Path]:
             finally:
                 os.close(handle)
             os.replace(part, path)
+            # Where both names are links to one file already, POSIX leaves both.
+            part.unlink(missing_ok=True)
             sync_folder(path.parent)
         except BaseException:
             with contextlib.suppress(OSError):

@@ -62,6 +62,9 @@ def _cases(studio: Studio) -> dict[str, Callable[[], Case]]:
     def wan(**changes: Any) -> Inputs:
         return studio.wan_inputs(audio=speech_like(29 / 25), **{**_SMALL, **changes})
 
+    def ltx(**changes: Any) -> Inputs:
+        return studio.ltx_inputs(audio=speech_like(81 / 25), overlap_seconds=9 / 25, **_PLAYABLE, **changes)
+
     def apg() -> Case:
         from comfy_extras.nodes_apg import APG
 
@@ -70,9 +73,10 @@ def _cases(studio: Studio) -> dict[str, Callable[[], Case]]:
 
     return {
         "wan": lambda: Case(WAN, wan()),
-        "ltx": lambda: Case(LTX, studio.ltx_inputs(audio=speech_like(65 / 25), **_PLAYABLE)),
+        "ltx": lambda: Case(LTX, ltx()),
         "start over": lambda: Case(WAN, wan(resume="start over"), [wan()]),
         "another take": lambda: Case(WAN, wan(rerender_from="2:77"), [wan()]),
+        "retake": lambda: Case(LTX, ltx(retake="1.36-1.6: 77"), [ltx()]),
         "video only": lambda: Case(WAN, wan(finished_runs="video only")),
         "apg": apg,
     }
@@ -222,7 +226,7 @@ def examine(bench: Bench, name: str, case: Case, every: int) -> Iterator[str]:
         if at_kill is not None and at_kill.not_whole:
             yield f"{where}: records without their files: {at_kill.not_whole}"
         harmed = [video for video, digest in earlier.items() if _videos(bench.runs).get(video) != digest]
-        if harmed and case.inputs.get("resume") == "start over":
+        if harmed:
             yield f"{where}: the earlier video is harmed: {harmed}"
         found = bench.attempt(case.node, case.inputs)
         assert found is not None

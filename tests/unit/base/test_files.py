@@ -89,6 +89,18 @@ def test_what_goes_wrong_leaves_what_was_there(tmp_path: Path, error: BaseExcept
     assert in_folder(tmp_path) == {"a.bin": b"older"}
 
 
+def test_one_name_more_of_a_file_that_has_the_name_already(tmp_path: Path) -> None:
+    """POSIX's rename does nothing between two names of one file: a window that is taken over once more after a kill."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(b"content")
+    for _ in range(2):
+        with atomic(target) as part:
+            part.unlink()
+            os.link(source, part)
+    assert {path.name for path in tmp_path.iterdir()} == {"source", "target"}
+    assert target.samefile(source)
+
+
 def test_the_bytes_are_on_the_disk_before_the_name_and_the_name_before_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
