@@ -1,6 +1,6 @@
-"""The format is a promise: a run that lies in tests/assets, written once, is found again and goes on.
+"""The format is a promise: a run that lies in tests/assets, written once, is found again and goes on; a video too.
 
-If this test fails, runs on the disks of users are lost. Do not write the stored run anew: read it, or raise FORMAT.
+If this test fails, runs on the disks of users are lost. Do not write the stored files anew: read them, or raise FORMAT.
 """
 
 from __future__ import annotations
@@ -66,3 +66,18 @@ def test_it_goes_on(stored: RunFolder) -> None:
     make_run(stored.path.parent)
     assert sorted(reuse.finished(TAKE)) == [1, 2, 3]
     assert {name: (stored.path / name).read_bytes() for name in before} == before
+
+
+def test_a_video_is_found_and_handed_out(tmp_path: Path, root: Path) -> None:
+    shutil.copytree(root / "tests" / "assets" / "stored_video", tmp_path / "longtalk")
+    folder = RunFolder(tmp_path / "longtalk", NAME, ".mp4")
+    folder.check_format()
+    video = folder.finished_video(TAKE.video_key)
+    assert video is not None
+    assert (video.path.name, video.frames, video.duration_s) == ("talk_81fd4012_103ebeda.mp4", 45, 1.8)
+    assert folder.report_beside(video).read_text() == "the report\n"
+    run = overview(folder.path.parent, NAME)
+    assert (run.state, [found.name for found in run.videos]) == ("finished", ["81fd4012_103ebeda"])
+    assert call(tmp_path, "inspect", NAME, "--verify")[0] == 0
+    assert call(tmp_path, "export", NAME, "--to", tmp_path / "out.mp4")[1].startswith("exported the finished video")
+    assert (tmp_path / "out.mp4").read_bytes() == video.path.read_bytes()
