@@ -204,10 +204,10 @@ def delete_run(folder: RunFolder) -> Deleted:
     size = _bytes(folder)
     with folder.owned():
         # Records before the files they vouch for: what is left of a deletion that is killed counts as never made.
-        for path in sorted(folder.path.iterdir(), key=lambda path: path.suffix != ".json"):
+        for path in sorted(folder.listed(), key=lambda path: path.suffix != ".json"):
             if path != lock and _is_ours(path):
                 remove(path)
-        left = tuple(sorted(path.name for path in folder.path.iterdir() if path != lock))
+        left = tuple(path.name for path in folder.listed() if path != lock)
         # While the lock is held, so that nobody takes the run over in between. Windows keeps open files.
         unlocked = True
         try:

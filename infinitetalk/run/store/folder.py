@@ -74,12 +74,12 @@ class RunFolder(RunFiles):
         """
         self.create()
         with owned(self):
-            for path in self._listed():
+            for path in self.listed():
                 if kind_of(path.name) is FileKind.UNFINISHED and what_is(path) != "a folder":
                     remove(path)
             yield
 
-    def _listed(self) -> list[Path]:
+    def listed(self) -> list[Path]:
         """All that lies in the folder, in the order of the names; raises LongTalkError where it cannot be listed."""
         with disk_errors(self.manifest_path):
             return sorted(self.path.iterdir())
@@ -276,11 +276,17 @@ class RunFolder(RunFiles):
 
         The records go first: what is left when this is stopped half way counts as never made.
         """
-        files = [path for path in self._listed() if is_window_file(path.name)]
+        files = [path for path in self.listed() if is_window_file(path.name)]
         for path in (*sorted(files, key=lambda path: path.suffix != ".json"), self.sound_path):
             remove(path)
 
-    def discard_partials(self) -> None:
-        """Remove the videos that cancelled runs left to watch."""
-        for path in self.partial_files():
-            remove(path)
+    def discard_partials(self, but: Path | None = None) -> None:
+        """Remove what cancelled runs left to watch, also half written, and videos that were not given their names.
+
+        Args:
+            but: this one stays.
+        """
+        for path in self.listed():
+            ours = kind_of(path.name) in (FileKind.PARTIAL, FileKind.UNFINISHED)
+            if ours and path.name.startswith(("partial_", "joined_")) and path != but:
+                remove(path)

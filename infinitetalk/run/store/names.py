@@ -42,16 +42,13 @@ VIDEO_SUFFIXES = tuple(dict.fromkeys(VideoFormat(codec).suffix for codec in CODE
 """What the names of a run's video files may end with, depending on its codec."""
 
 _NAME = re.compile(rf"[0-9a-f]{{{NAME_LENGTH}}}")
-_VIDEO = rf"({'|'.join(map(re.escape, VIDEO_SUFFIXES))})"
 _HALF_LENGTH = 8
 _HALF = rf"[0-9a-f]{{{_HALF_LENGTH}}}"
+_VIDEO = rf"({'|'.join(map(re.escape, VIDEO_SUFFIXES))})"
 _VIDEO_RECORD = re.compile(rf"talk_(?P<name>{_HALF}_{_HALF})\.json")
 # Up to format 2 a run had one video, without a name of its own.
 _TALK = rf"talk(_{_HALF}_{_HALF})?"
-_WINDOW_FILE = re.compile(
-    rf"window_(?P<window>\d{{5,7}})_(?P<key>[0-9a-f]{{8}})"
-    rf"(?P<suffix>\.json|\.safetensors|{_VIDEO})(?P<part>{re.escape(PART_SUFFIX)})?"
-)
+_WINDOW = rf"window_\d{{5,7}}_{_HALF}"
 
 
 class FileKind(str, Enum):
@@ -68,30 +65,23 @@ class FileKind(str, Enum):
     OTHER = "not from LongTalk"
 
 
-_KINDS = (
-    (FileKind.VIDEO, re.compile(rf"{_TALK}{_VIDEO}")),
-    (FileKind.PARTIAL, re.compile(rf"partial_\d+_of_\d+_windows{_VIDEO}")),
-    (FileKind.SOUND, re.compile(rf"sound{_VIDEO}")),
-    (FileKind.FRAMES, re.compile(rf"window_\d+_[0-9a-f]{{8}}{_VIDEO}")),
-    (FileKind.CARRIES, re.compile(r"window_\d+_[0-9a-f]{8}\.safetensors")),
-    (FileKind.RECORDS, re.compile(r"window_\d+_[0-9a-f]{8}\.json")),
-    (
-        FileKind.DESCRIPTION,
-        re.compile(rf"manifest\.json|{_TALK}\.(json|txt)|report\.txt|start_over\.json|owner\.json|lock"),
-    ),
-    (
-        FileKind.UNFINISHED,
-        re.compile(
-            rf"joined_{_HALF}{_VIDEO}|"
-            rf"({_TALK}|joined_{_HALF}|sound|window_\w+|partial_\w+|manifest|report|start_over|owner)"
-            rf"\.\w+{re.escape(PART_SUFFIX)}"
-        ),
-    ),
-)
-
+_LOCK = "lock"
+_WRITTEN = {
+    FileKind.VIDEO: rf"{_TALK}{_VIDEO}",
+    FileKind.PARTIAL: rf"partial_\d+_of_\d+_windows{_VIDEO}",
+    FileKind.SOUND: rf"sound{_VIDEO}",
+    FileKind.FRAMES: rf"{_WINDOW}{_VIDEO}",
+    FileKind.CARRIES: rf"{_WINDOW}\.safetensors",
+    FileKind.RECORDS: rf"{_WINDOW}\.json",
+    FileKind.DESCRIPTION: rf"(manifest|{_TALK}|start_over|owner)\.json|({_TALK}|report)\.txt",
+    FileKind.UNFINISHED: rf"joined_{_HALF}{_VIDEO}",
+}
+"""The names of all files that :func:`~....base.files.atomic` writes, each under its name with another end first."""
+_KINDS = {kind: re.compile(names, re.ASCII) for kind, names in _WRITTEN.items()}
+_WINDOW_KINDS = (FileKind.FRAMES, FileKind.CARRIES, FileKind.RECORDS)
 
 #: No other program gives its files such names.
-NAMES_OF_OURS_ALONE = (FileKind.PARTIAL, FileKind.FRAMES, FileKind.CARRIES, FileKind.RECORDS)
+NAMES_OF_OURS_ALONE = (FileKind.PARTIAL, *_WINDOW_KINDS)
 
 
 def take_digits(key: str) -> str:
@@ -112,12 +102,19 @@ def video_name(key: str, sha256: str) -> str:
 
 def kind_of(name: str) -> FileKind:
     """What a file of a run is for, by its name."""
-    return next((kind for kind, pattern in _KINDS if pattern.fullmatch(name)), FileKind.OTHER)
+    if name == _LOCK:
+        return FileKind.DESCRIPTION
+    kind = _kind_written(name.removesuffix(PART_SUFFIX))
+    return FileKind.UNFINISHED if kind is not FileKind.OTHER and name.endswith(PART_SUFFIX) else kind
+
+
+def _kind_written(name: str) -> FileKind:
+    return next((kind for kind, names in _KINDS.items() if names.fullmatch(name)), FileKind.OTHER)
 
 
 def is_window_file(name: str) -> bool:
     """Whether a file belongs to a window, of whatever seed, also half written."""
-    return _WINDOW_FILE.fullmatch(name) is not None
+    return _kind_written(name.removesuffix(PART_SUFFIX)) in _WINDOW_KINDS
 
 
 class RunFiles:
@@ -178,7 +175,7 @@ class RunFiles:
 
     @property
     def lock_path(self) -> Path:
-        return self.path / "lock"
+        return self.path / _LOCK
 
     @property
     def owner_path(self) -> Path:
@@ -202,15 +199,9 @@ class RunFiles:
     def window_files(self) -> Iterator[tuple[int, str, Path]]:
         """Each window's record file: window, key, path; in no order."""
         for path in self.path.iterdir():
-            match = _WINDOW_FILE.fullmatch(path.name)
-            if match and match["suffix"] == ".json" and not match["part"]:
-                yield int(match["window"]), match["key"], path
-
-    def partial_files(self) -> list[Path]:
-        """What cancelled runs left to watch, also what is half written, and videos that were not given their names."""
-        ours = (FileKind.PARTIAL, FileKind.UNFINISHED)
-        found = (path for begin in ("partial", "joined") for path in self.path.glob(f"{begin}_*{self.suffix}*"))
-        return [path for path in found if kind_of(path.name) in ours]
+            if kind_of(path.name) is FileKind.RECORDS:
+                _, window, key = path.stem.split("_")
+                yield int(window), key, path
 
 
 def run_path(root: Path, name: str) -> Path:

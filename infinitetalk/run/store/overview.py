@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ....base.errors import LongTalkError, RunError
-from ....base.files import PART_SUFFIX, DamagedFileError, is_file
+from ....base.files import DamagedFileError, is_file
 from ....base.words import clock
 from .chains import Windows, read_windows
 from .folder import RunFolder
@@ -36,8 +35,6 @@ class Problem(str, Enum):
 
 #: Whoever describes runs instead of naming them ("all of them") does not mean folders with these problems.
 LEFT_ALONE = (Problem.NOT_A_RUN, Problem.UNREADABLE, Problem.OLDER_FORMAT, Problem.NEWER_FORMAT)
-#: What lies in the folder of a run that was stopped as it began: the lock, and perhaps the sound.
-_BEGUN = re.compile(r"owner\.json|sound\.\w+|\w+\.\w+" + re.escape(PART_SUFFIX))
 
 
 class _Entry(NamedTuple):
@@ -234,8 +231,10 @@ def _is_ours(folder: RunFolder, entries: Sequence[_Entry]) -> bool:
     with contextlib.suppress(OSError, RecursionError):
         if any(video.record is not None for video in read_videos(folder)):
             return True
+    # A run that was stopped as it began has its lock, and perhaps the sound.
     names = {name for name, _, _ in entries}
-    return not names or ("lock" in names and all(_BEGUN.fullmatch(name) for name in names - {"lock"}))
+    begun = all(kind_of(name) in (FileKind.SOUND, FileKind.UNFINISHED) for name in names - {"lock", "owner.json"})
+    return not names or ("lock" in names and begun)
 
 
 def _suffix_there(entries: Sequence[_Entry]) -> str:
