@@ -15,7 +15,7 @@ each. Code catches :class:`LongTalkError`, or a kind of it, and raises a kind::
     +- FileError        LT-FILE     a file is missing, damaged or holds something else: check its name, get it again
     |  +- RunError      LT-RUN      a run on the disk is in use, damaged, or not there: what to do is in the message
     +- TooBigError      LT-MEMORY   memory is not enough: a smaller size, shorter windows, other programs closed
-    +- DiskError        LT-DISK     the disk is full, or does not let LongTalk write: free space, or another folder
+    +- DiskError        LT-DISK     the disk is full, broken, gone, or refuses: free space, or another folder
     +- ResultError      LT-RESULT   a model or a node computed nonsense (NaN, black pictures): another file or node
     +- InstallError     LT-INSTALL  a library, an encoder or a node pack is missing or too old: install it
 """
@@ -24,6 +24,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, ClassVar
+
+from .words import printable
 
 _KINDS: dict[str, type[LongTalkError]] = {}
 
@@ -34,6 +36,9 @@ class LongTalkError(Exception):
     ComfyUI shows the class in front of the message, with the module it lies in. So all kinds call themselves
     ``LongTalk`` and claim to be built in, which leaves "LongTalk: audio: expected ..." on the canvas. Nothing can look
     such a class up by its name, therefore an error is copied and pickled by its code.
+
+    What a file or another program put into the words is shown as :func:`~.words.printable` shows it, so a message is
+    one line, whatever it quotes.
 
     Args:
         what: the thing that is wrong, as the user knows it ("audio", "mask of speaker 2").
@@ -56,11 +61,9 @@ class LongTalkError(Exception):
             raise ValueError(f"two kinds of errors with the code {code}")
 
     def __init__(self, what: str, *, expected: str, actual: str, action: str) -> None:
-        self.what = what
-        self.expected = expected
-        self.actual = actual
-        self.action = action.rstrip(".")
-        super().__init__(f"{what}: expected {expected}, got {actual}. {self.action}. [{self.code}]")
+        self.what, self.expected, self.actual = map(printable, (what, expected, actual))
+        self.action = printable(action.rstrip("."))
+        super().__init__(f"{self.what}: expected {self.expected}, got {self.actual}. {self.action}. [{self.code}]")
 
     def __reduce__(self) -> tuple[Callable[..., LongTalkError], tuple[str, ...], dict[str, Any]]:
         return _made_again, (self.code, self.what, self.expected, self.actual, self.action), self.__dict__
@@ -115,7 +118,7 @@ class TooBigError(LongTalkError, code="LT-MEMORY"):
 
 
 class DiskError(LongTalkError, code="LT-DISK"):
-    """The disk is full, or does not let LongTalk write."""
+    """The disk is full, broken or gone, or does not let LongTalk write."""
 
 
 class ResultError(LongTalkError, code="LT-RESULT"):

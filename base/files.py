@@ -30,6 +30,8 @@ _NO_SPACE = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _NO_ACCESS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, getattr(errno, "ETXTBSY", errno.EBUSY)}
 # The name is taken by a folder, part of the path is a file, the folder is gone, the name is too long for the disk.
 _NO_PLACE = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.ENAMETOOLONG, errno.ENOTEMPTY}
+# A bad sector, a drive that was pulled out, a network share that is gone. ESTALE does not exist on Windows.
+_NO_DISK = {errno.EIO, errno.ENXIO, errno.ENODEV, errno.ETIMEDOUT, getattr(errno, "ESTALE", errno.EIO)}
 _BLOCK_BYTES = 1 << 20
 # Windows has neither of the first two, and needs the last one.
 _CAREFULLY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -191,32 +193,52 @@ def new_file(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full disk, missing permissions and a missing place in the block into a LongTalkError about ``path``."""
+    """Turn whatever a disk refuses in the block into a LongTalkError about ``path``; see :func:`is_disk_error`."""
     try:
         yield
     except (OSError, av.FFmpegError) as error:
-        if error.errno in _NO_SPACE:
-            free = 0
-            with contextlib.suppress(OSError):
-                free = shutil.disk_usage(path.parent).free
-            raise DiskError(
-                f"disk of {path.parent}",
-                expected=f"room for {path.name}",
-                actual=f"{error.strerror} ({free / 1e6:.1f} MB free)",
-                action="Free space, or start ComfyUI with another --output-directory; a higher crf or the codec h265 "
-                "also needs less",
-            ) from error
-        in_the_way = _in_the_way(path) if error.errno in _NO_ACCESS | _NO_PLACE else None
-        if in_the_way is not None:
-            raise in_the_way from error
-        if error.errno in _NO_ACCESS | _NO_PLACE:
-            raise DiskError(
-                f"file {path}",
-                expected="a file that may be written and replaced, in a folder that may be written to",
-                actual=f"{type(error).__name__}: {error.strerror}",
-                action="Close the program that has it open, or change the folder or its permissions",
-            ) from error
-        raise
+        if not is_disk_error(error):
+            raise
+        raise _refusal(path, error) from error
+
+
+def is_disk_error(error: BaseException) -> bool:
+    """Whether an error is a disk's: every one of the system, and those of FFmpeg with the number of such a one.
+
+    FFmpeg's own, and those of what it computes (EINVAL, ENOMEM), are not. In older PyAV some errors of the system are
+    no OSError, but still have its number.
+    """
+    of_ffmpeg = isinstance(error, av.FFmpegError) and error.errno in _NO_SPACE | _NO_ACCESS | _NO_PLACE | _NO_DISK
+    return isinstance(error, OSError) or of_ffmpeg
+
+
+def _refusal(path: Path, error: OSError | av.FFmpegError) -> LongTalkError:
+    """What the disk refused, and what to do about it."""
+    words = error.strerror or str(error)
+    if error.errno in _NO_SPACE:
+        free = 0
+        with contextlib.suppress(OSError):
+            free = shutil.disk_usage(path.parent).free
+        return DiskError(
+            f"disk of {path.parent}",
+            expected=f"room for {path.name}",
+            actual=f"{words} ({free / 1e6:.1f} MB free)",
+            action="Free space, or start ComfyUI with another --output-directory; a higher crf or the codec h265 "
+            "also needs less",
+        )
+    if error.errno not in _NO_ACCESS | _NO_PLACE:
+        return DiskError(
+            f"disk of {path.parent}",
+            expected=f"one that works, for {path.name}",
+            actual=f"{type(error).__name__}: {words}",
+            action="Check that the drive or the network share is connected and sound, or use a folder on another one",
+        )
+    return _in_the_way(path) or DiskError(
+        f"file {path}",
+        expected="a file that may be written and replaced, in a folder that may be written to",
+        actual=f"{type(error).__name__}: {words}",
+        action="Close the program that has it open, or change the folder or its permissions",
+    )
 
 
 def make_folder(path: Path) -> None:
@@ -238,7 +260,7 @@ def make_folder(path: Path) -> None:
 def _no_folder(folder: Path) -> LongTalkError | None:
     """What lies in the place of a folder."""
     found = what_is(folder)
-    if found is None or folder.is_dir():
+    if found in (None, _UNSEEN) or os.path.isdir(folder):  # pathlib raises where the disk is gone
         return None
     return DiskError(
         f"folder {folder}",
@@ -271,11 +293,6 @@ def _in_the_way(path: Path) -> LongTalkError | None:
                 action="Look into it, and remove or rename it",
             )
     return None
-
-
-def is_disk_error(error: BaseException) -> bool:
-    """Whether :func:`disk_errors` explains this error."""
-    return isinstance(error, OSError | av.FFmpegError) and error.errno in _NO_SPACE | _NO_ACCESS | _NO_PLACE
 
 
 def sha256_of(path: Path) -> str:

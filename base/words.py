@@ -7,6 +7,13 @@ from fractions import Fraction
 from .rates import FPS
 
 
+def printable(text: str) -> str:
+    """The text in one line: control characters, line breaks and marks that turn the writing around are escapes."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
+
+
 def clock(frames: int, fps: int = FPS) -> str:
     """The time of a frame as m:ss.ff (hundredths of a second): exact at 25 fps, else rounded down."""
     seconds, rest = divmod(frames, fps)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from ...base.errors import SettingError
+from ...base.words import printable
 
 _LINE_LIMIT = 2000
 """The most characters of a line; a longer one is not for people, and comes from a file that somebody tampered with."""
@@ -17,19 +18,16 @@ _QUIET_S, _EVERY_S = 1.0, 0.2
 """How many seconds pass before progress is shown at all, and between two of its lines."""
 
 
-def printable(text: str) -> str:
-    """The text with control characters, line breaks and marks that turn the writing around shown as escapes."""
-    text = text if len(text) <= _LINE_LIMIT else text[:_LINE_LIMIT] + "..."
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
-    )
+def _line(text: str) -> str:
+    """The text as a line that a terminal may be given."""
+    return printable(text if len(text) <= _LINE_LIMIT else text[:_LINE_LIMIT] + "...")
 
 
 def say(line: str = "", stream: TextIO | None = None) -> None:
     """Print a line; what the terminal's encoding lacks is shown as an escape."""
     stream = stream or sys.stdout
     encoding = stream.encoding or "utf-8"
-    stream.write(printable(line).encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    stream.write(_line(line).encode(encoding, "backslashreplace").decode(encoding) + "\n")
 
 
 def complain(line: str) -> None:
@@ -78,14 +76,14 @@ class Progress:
 
     def _write(self, line: str) -> None:
         if self._width or line:
-            sys.stderr.write(f"\r{printable(line).ljust(self._width)}" + ("" if line else "\r"))
+            sys.stderr.write(f"\r{_line(line).ljust(self._width)}" + ("" if line else "\r"))
             sys.stderr.flush()
             self._width = len(line)
 
 
 def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> list[str]:
     """The rows as lines of a table; the columns in ``right`` are aligned at their right."""
-    rows = [[printable(cell) for cell in row] for row in rows]
+    rows = [[_line(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
@@ -113,6 +111,6 @@ def confirm(question: str) -> bool:
             actual="an input that is no terminal",
             action="Add --yes to delete without being asked, or --dry-run to see what would be deleted",
         )
-    sys.stdout.write(f"{printable(question)} [y/N] ")
+    sys.stdout.write(f"{_line(question)} [y/N] ")
     sys.stdout.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")

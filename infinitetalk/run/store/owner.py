@@ -22,6 +22,7 @@ from filelock import FileLock, SoftFileLock, Timeout
 
 from ....base.errors import DiskError, LongTalkError, RunError
 from ....base.files import DamagedFileError, atomic, disk_errors, is_file, open_file, remove, what_is
+from ....base.words import printable
 from .names import RunFiles
 
 logger = logging.getLogger(__name__)
@@ -137,6 +138,7 @@ def _owner(path: Path) -> str | None:
     try:
         with open_file(path) as file:
             found = json.loads(file.read(_OWNER_LIMIT_BYTES))
-        return f"process {int(found['process'])} on {str(found['host'])[:80]}, since {str(found['since'])[:30]}"
+        host, since = printable(str(found["host"])[:80]), printable(str(found["since"])[:30])
+        return f"process {int(found['process'])} on {host}, since {since}"
     except (OSError, DamagedFileError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None

@@ -166,7 +166,9 @@ def keep_video(files: RunFiles, joined: WrittenVideo, key: str) -> WrittenVideo:
     numbers = {field: value for field, value in asdict(video).items() if field != "path"}
     write_json(files.video_record_path(name), VideoRecord(key, sum_, False, numbers).to_json())
     # Behind the new record: who is killed here has two videos to choose from, of which the newer one comes first.
-    for other in read_videos(files):
+    with disk_errors(files.manifest_path):
+        others = read_videos(files)
+    for other in others:
         if other.name != name and other.record is not None and other.record.key == key:
             if other.check():
                 remove_video(files, other.name)

@@ -114,3 +114,15 @@ def test_a_sentence_is_added_to_the_next_step() -> None:
     error = made(SoundError).adding("Two windows are kept")
     assert type(error) is SoundError
     assert str(error) == ("audio: expected a sound, got silence. Connect another one. Two windows are kept. [LT-SOUND]")
+
+
+@each_kind
+def test_a_message_is_one_line_whatever_it_quotes(kind: type[LongTalkError]) -> None:
+    hostile = "a\nb\r\x1b[31m\x07\x7f\x9b\u2028\u202e\u2066\udcff"
+    shown = r"a\nb\r\x1b[31m\x07\x7f\x9b\u2028\u202e\u2066\udcff"
+    error = kind(hostile, expected=hostile, actual=hostile, action=hostile).adding(hostile)
+    assert str(error) == f"{shown}: expected {shown}, got {shown}. {shown}. {shown}. [{kind.code}]"
+    assert (error.what, error.expected, error.actual, error.action) == (shown, shown, shown, f"{shown}. {shown}")
+    assert str(copy.copy(error)) == str(error)
+    assert str(made(kind)) == str(kind("audio", expected="a sound", actual="silence", action="Connect another one"))
+    assert kind("Zürich 話す 👩", expected="b", actual="c", action="d").what == "Zürich 話す 👩"

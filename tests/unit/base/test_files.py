@@ -19,7 +19,7 @@ import pytest
 
 import longtalk
 from longtalk.base import files
-from longtalk.base.errors import FileError, LongTalkError
+from longtalk.base.errors import DiskError, FileError, LongTalkError
 from longtalk.base.files import (
     PART_SUFFIX,
     DamagedFileError,
@@ -204,7 +204,45 @@ def test_no_permission_is_said(tmp_path: Path, code: int) -> None:
     "error",
     [
         OSError(errno.EIO, "broken"),
+        OSError(errno.ESTALE, "broken"),
+        OSError(errno.EMFILE, "broken"),
+        OSError("broken"),
+        av.error.OSError(errno.EIO, "broken"),
+        av.error.UndefinedError(errno.ESTALE, "broken"),
+    ],
+    ids=repr,
+)
+def test_a_disk_that_does_not_work_is_said(tmp_path: Path, error: Exception) -> None:
+    assert is_disk_error(error)
+    (tmp_path / "a.bin").write_bytes(b"older")
+    with pytest.raises(DiskError) as caught:
+        write(tmp_path / "a.bin", b"half", error)
+    assert str(caught.value) == (
+        f"disk of {tmp_path}: expected one that works, for a.bin, got {type(error).__name__}: broken. Check that the "
+        "drive or the network share is connected and sound, or use a folder on another one. [LT-DISK]"
+    )
+    assert caught.value.__cause__ is error
+    assert in_folder(tmp_path) == {"a.bin": b"older"}
+
+
+def test_a_folder_that_nobody_may_look_into_is_not_in_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: object, **_: object) -> None:
+        raise PermissionError(errno.EACCES, "refused")
+
+    monkeypatch.setattr(files.os, "lstat", refused)
+    monkeypatch.setattr(files.os, "stat", refused)
+    with pytest.raises(
+        DiskError, match=r"file .*a\.bin: expected a file that may be written.*got PermissionError: ref"
+    ):
+        fail(tmp_path / "a.bin", PermissionError(errno.EACCES, "refused"))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
         av.error.InvalidDataError(1094995529, "no video"),
+        av.error.ArgumentError(errno.EINVAL, "no such size"),
+        av.error.MemoryError(errno.ENOMEM, "no memory"),
         ValueError("no number"),
         FileError("a", expected="b", actual="c", action="d"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 from made_runs import make_run
 from run_commands import call
 
-from longtalk.base.errors import LongTalkError
+from longtalk.base.errors import DiskError, LongTalkError
 
 fcntl = pytest.importorskip("fcntl", reason="locks of POSIX")
 
@@ -104,6 +105,33 @@ def test_a_lock_that_is_no_file_is_said(tmp_path: Path, kind: str) -> None:
     assert words in call(output, "delete", folder.name, "--yes")[2]
     assert outside.read_text() == "precious"
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_note_of_the_owner_that_a_terminal_would_obey_is_shown_in_one_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, _, _ = make_run(tmp_path, windows=1)
+    note = json.dumps({"process": 1, "host": "a\nb\x1b[31m", "since": "now\r\u202eLongTalk: fine"})
+    words = r"process 1 on a\nb\x1b[31m, since now\r\u202eLongTalk: fine"
+    folder.owner_path.write_text(note)
+    with caplog.at_level("INFO"), folder.owned():
+        assert words in caplog.text
+        folder.owner_path.write_text(note)
+        assert folder.in_use() == words
+        with pytest.raises(LongTalkError) as caught, folder.owned():
+            raise AssertionError("entered a run in use")
+    assert caught.value.actual == words
+
+
+def test_a_lock_that_the_disk_cannot_give_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, _, _ = make_run(tmp_path, windows=1)
+
+    def flock(handle: int, operation: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(DiskError, match="expected one that works, for lock, got OSError: Input"), folder.owned():
+        raise AssertionError("held without a lock")
 
 
 @pytest.mark.timeout(30)

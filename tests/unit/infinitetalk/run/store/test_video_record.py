@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from made_runs import damage, finish_run, make_run, video_of
 
+from longtalk.base.errors import DiskError
 from longtalk.infinitetalk.run.store.names import FileKind, kind_of
 from longtalk.infinitetalk.run.store.record import video_key
 from longtalk.infinitetalk.run.store.video_record import VideoRecord, read_videos, shown_key
@@ -127,6 +129,22 @@ def test_links_and_pipes_are_no_videos(tmp_path: Path) -> None:
     assert [video.damage for video in read_videos(folder)] == [f"{record.name} is not a file, but a pipe"]
     finish_run(folder, keys, VideoFormat(), sound=False)
     assert folder.finished_video(keys[-1]) is not None
+
+
+def test_a_share_that_goes_away_while_a_video_gets_its_name_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, _, keys = make_run(tmp_path)
+
+    def gone(path: Path) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr(Path, "iterdir", gone)
+    said = "expected one that works, for manifest.json, got OSError: Stale file handle"
+    with pytest.raises(DiskError, match=said):
+        finish_run(folder, keys, VideoFormat())
+    with pytest.raises(DiskError, match=said):
+        folder.discard_partials()
 
 
 def test_a_video_of_a_killed_join_is_cleared_away(tmp_path: Path) -> None:
