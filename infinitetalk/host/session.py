@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -147,7 +148,7 @@ class Session:
             end = take.end_of_stretch(window, min([stop, *(later - 1 for later in there if later > window)]))
             records += self._render(take, records, end, estimate, images)
         if not self._description.is_written():
-            self._description.write()
+            self._description.write(check_interrupt)
         return records
 
     # Before the first window.
@@ -217,9 +218,11 @@ class Session:
             recorder.wait()
         except (Exception, comfy.model_management.InterruptProcessingException) as error:
             kept = self._leave_partial(take, before, recorder)
-            events.say(kept)
-            if is_out_of_memory(error.__cause__ or error):
-                free_everything()
+            with _logged("what is kept could not be shown"):
+                events.say(kept)
+            with _logged("the memory could not be freed"):
+                if is_out_of_memory(error.__cause__ or error):
+                    free_everything()
             if isinstance(error, LongTalkError):
                 raise error.adding(kept) from error
             raise
@@ -229,13 +232,14 @@ class Session:
         return recorder.records
 
     def _leave_partial(self, take: Take, before: Sequence[WindowRecord], recorder: Recorder) -> str:
-        """Join what is finished at the beginning into a video of its own; says what is kept and how to go on."""
+        """Join what is finished at the beginning into a video of its own; says what is kept and how to go on.
+
+        Whatever goes wrong here is logged: what is raised is what stopped the run.
+        """
         if not before:  # a first window that is being written needs no more, and without one the sound has no picture
             recorder.give_up()
-        try:
+        with _logged("what was being written could not be kept"):
             recorder.wait()
-        except LongTalkError as error:
-            log.warning("what was being written could not be kept: %s", error)
         records = [*before, *recorder.records]
         total = len(self._plan.windows)
         if not records:
@@ -243,12 +247,11 @@ class Session:
         there = sum(is_file(self.folder.record_path(window, key)) for window, key in enumerate(take.keys, start=1))
         kept = f"{there} of {total} windows are kept; queue the same workflow again to go on with them"
         path = self.folder.partial_path(len(records), total)
-        try:
-            self.folder.discard_partials()
-            self._joined(path, records)
-            kept += f". What there is: {path}"
-        except LongTalkError as error:
-            log.warning("the partial video could not be written: %s", error)
+        with _logged("the partial video could not be written in place of an older one"):
+            heard = self._description.is_written()
+            self._joined(path, records, sound=heard)
+            kept += f". What there is{'' if heard else ', without the sound'}: {path}"
+            self.folder.discard_partials(but=path)
         log.info("run %s: %s", self.folder.name, kept)
         return kept
 
@@ -257,8 +260,9 @@ class Session:
     def _segments(self, records: Sequence[WindowRecord]) -> list[Path]:
         return [self.folder.segment_path(record.window, record.key) for record in records]
 
-    def _joined(self, path: Path, records: Sequence[WindowRecord]) -> WrittenVideo:
-        return join(path, self._segments(records), self.folder.sound_path, self._run.video, fps=self._plan.fps)
+    def _joined(self, path: Path, records: Sequence[WindowRecord], *, sound: bool = True) -> WrittenVideo:
+        heard = self.folder.sound_path if sound else None
+        return join(path, self._segments(records), heard, self._run.video, fps=self._plan.fps)
 
     def _join(self, records: Sequence[WindowRecord]) -> WrittenVideo:
         key = self._take.video_key
@@ -282,6 +286,15 @@ class Session:
 
     def _report(self, video: WrittenVideo, records: Sequence[WindowRecord], *, whole: bool) -> str:
         return run_report(self._run, self.folder, self._course, video, records, whole=whole)
+
+
+@contextlib.contextmanager
+def _logged(what: str) -> Iterator[None]:
+    """Log what goes wrong in the block, with ``what`` in front of it; with where it did, unless it is the user's."""
+    try:
+        yield
+    except Exception as error:
+        log.warning("%s: %s", what, error, exc_info=not isinstance(error, LongTalkError))
 
 
 def make(run: Run) -> Result:
