@@ -3,8 +3,9 @@
 A closure's variable is state where the functions around assign it (``nonlocal``), as a running average is. What it
 holds says then how far a computation has come, not what somebody set; but a variable may be both: a strength that is
 lowered step by step begins as a setting. So a variable is state here only where the function that makes it begins it
-with one constant, and where it holds no other number or word by now, which a function may have set. What it begins
-with is known from the code then, whoever used the function before.
+with one constant, and where it holds no other number or word by now, which a function may have set; and not where all
+that other functions do with it is to give it what they were handed. What it begins with is known from the code then,
+whoever used the function before.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from typing import Any, NamedTuple
 
 UNSET = "not assigned yet"
 """Stands for what a variable holds before it is assigned."""
+PARAMETER, ELSE = "a parameter", "something else"
+"""What a variable is assigned that is no constant."""
 
 _LOADS = ("LOAD_CONST", "LOAD_SMALL_INT")
 _WORDS = (bool, int, float, complex, str, bytes)
@@ -57,7 +60,7 @@ def closure_of(function: types.FunctionType) -> list[Variable]:
     if not cells:
         return []
     around = _code_around(function)
-    states = {} if around is None else _states(around)
+    states = {} if around is None else _states(around, function.__code__)
     return [_variable(*pair, states) for pair in zip(function.__code__.co_freevars, cells, strict=True)]
 
 
@@ -82,6 +85,17 @@ def code_parts(code: types.CodeType) -> list[Any]:
         list(code.co_cellvars),
         list(code.co_consts),
     ]
+
+
+def globals_of(function: types.FunctionType) -> dict[str, Any]:
+    """The global variables that a function reads, those of the functions in it included, as far as there are such."""
+    names = {
+        str(instruction.argval)
+        for code in _codes(function.__code__)
+        for instruction in _instructions(code)
+        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME")
+    }
+    return {name: function.__globals__[name] for name in sorted(names) if name in function.__globals__}
 
 
 def attributes_of(value: Any) -> dict[str, Any]:
@@ -128,16 +142,28 @@ def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
             yield from _codes(constant)
 
 
-@functools.lru_cache(maxsize=1024)
-def _states(code: types.CodeType) -> dict[str, Begins]:
-    """The variables of a code that codes inside assign, and that it assigns itself exactly once: a constant."""
-    inner = {name for each in _codes(code) if each is not code for name in _assigned(each) if name in each.co_freevars}
-    own = _assigned(code)
+@functools.lru_cache(maxsize=4096)
+def _instructions(code: types.CodeType) -> tuple[dis.Instruction, ...]:
+    return tuple(dis.get_instructions(code))
+
+
+@functools.lru_cache(maxsize=4096)
+def _states(around: types.CodeType, function: types.CodeType) -> dict[str, Begins]:
+    """The variables that codes inside ``around`` assign, and that it assigns itself exactly once: a constant.
+
+    Not those that ``function`` only reads and that all others assign nothing but a parameter: they set it.
+    """
+    inner: dict[str, bool] = {}
+    own = {*_codes(function)}
+    for each in _codes(around):
+        for name, sources in _assigned(each).items() if each is not around else ():
+            if name in each.co_freevars:
+                inner[name] = inner.get(name, False) or each in own or any(source != PARAMETER for source in sources)
     return {
-        name: stores[0]
-        for name, stores in own.items()
-        if name in inner and name in code.co_cellvars and name not in _parameters(code)
-        if len(stores) == 1 and stores[0] is not None
+        name: sources[0]
+        for name, sources in _assigned(around).items()
+        if inner.get(name) and name in around.co_cellvars and name not in _parameters(around)
+        if len(sources) == 1 and isinstance(sources[0], Begins)
     }
 
 
@@ -146,16 +172,25 @@ def _parameters(code: types.CodeType) -> tuple[str, ...]:
     return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount + starred]
 
 
-def _assigned(code: types.CodeType) -> dict[str, list[Begins | None]]:
-    """For each shared variable that a code assigns, the constant of each assignment; None where it is no constant."""
-    found: dict[str, list[Begins | None]] = {}
+def _assigned(code: types.CodeType) -> dict[str, list[Begins | str]]:
+    """For each shared variable that a code assigns: the constant, :data:`PARAMETER` or :data:`ELSE`, each time."""
+    found: dict[str, list[Begins | str]] = {}
     before: dis.Instruction | None = None
-    for instruction in dis.get_instructions(code):
+    for instruction in _instructions(code):
         if instruction.opname == "STORE_DEREF":
-            constant = before is not None and before.opname in _LOADS and not instruction.is_jump_target
-            begins = Begins(before.argval) if constant and before is not None else None
-            found.setdefault(str(instruction.argval), []).append(begins)
+            straight = None if instruction.is_jump_target else before
+            found.setdefault(str(instruction.argval), []).append(_source(code, straight))
         elif instruction.opname == "DELETE_DEREF":
-            found.setdefault(str(instruction.argval), []).append(None)
+            found.setdefault(str(instruction.argval), []).append(ELSE)
         before = instruction
     return found
+
+
+def _source(code: types.CodeType, loads: dis.Instruction | None) -> Begins | str:
+    """What an instruction loads."""
+    if loads is None:
+        return ELSE
+    if loads.opname in _LOADS:
+        return Begins(loads.argval)
+    last = loads.argval[-1] if isinstance(loads.argval, tuple) else loads.argval
+    return PARAMETER if loads.opname.startswith("LOAD_FAST") and last in _parameters(code) else ELSE

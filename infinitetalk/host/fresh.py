@@ -134,7 +134,10 @@ class Fresh:
         items = [self.of(item) for item in value]
         if all(made is item for made, item in zip(items, value, strict=True)):
             return self._is(value, value)
-        return self._is(value, type(value)(*items) if hasattr(value, "_fields") else type(value)(items))
+        copied = self._is(value, tuple.__new__(type(value), items))
+        for name, item in vars(value).items() if hasattr(value, "__dict__") else ():
+            object.__setattr__(copied, name, self.of(item))
+        return copied
 
     def _function(self, function: types.FunctionType) -> types.FunctionType:
         variables = closure_of(function)
@@ -186,7 +189,11 @@ class Fresh:
             made = self._is(value, copy.copy(value))
             for key, item in value.items() if isinstance(value, dict) else enumerate(value):
                 made[key] = self.of(item)
-        elif _is_shared(kind) or isinstance(getattr(value, "patcher", None), comfy.model_patcher.ModelPatcher):
+        elif (
+            _is_shared(kind)
+            or hasattr(kind, "__del__")
+            or isinstance(getattr(value, "patcher", None), comfy.model_patcher.ModelPatcher)
+        ):
             return value
         elif hasattr(kind, "__deepcopy__"):  # it says itself how it is copied, or that there is one
             return self._is(value, kind.__deepcopy__(value, {}))

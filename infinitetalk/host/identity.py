@@ -7,8 +7,10 @@ connected. The renderer works on copies, so what a run writes while it runs neve
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import types
 from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +21,7 @@ import comfy.model_patcher
 import torch
 
 from ..plan.windows import Window
-from ..run.store.fingerprint import Fingerprints, Stand, weights_fingerprint
+from ..run.store.fingerprint import Fingerprints, Stand, hooks_of, weights_fingerprint
 from ..run.store.folder import FORMAT, NAME_LENGTH
 from .prompts import POSITIVE
 
@@ -34,8 +36,10 @@ picture, so that a run that was begun before goes its own way.
 the forward without audio hears one person.
 3: guiders, samplers and patches that remember something begin each window anew.
 """
-#: Entries of a conditioning that ComfyUI makes anew each time it converts one.
-_VOLATILE = ("uuid", "model_conds")
+_WORDS = (bool, int, float, str)
+_FUNCTIONS = (types.FunctionType, types.MethodType, functools.partial)
+#: The names of prompts that most guiders have.
+PROMPTS = (POSITIVE, "negative")
 #: Of a guider: what counts as another part, and what a sampling that was broken off left.
 _NOT_GUIDANCE = ("model_patcher", "model_options", "original_conds", "conds", "inner_model", "loaded_models")
 #: Of a ModelPatcher: where its model lies and what is done to it at the moment. All else counts.
@@ -97,7 +101,32 @@ _WRITTEN: tuple[tuple[type, frozenset[str]], ...] = (
     ),
     (
         torch.nn.Module,
-        frozenset(("training", "comfy_cast_weights", "prev_comfy_cast_weights", "comfy_patched_weights")),
+        frozenset(
+            (
+                "training",
+                "device",
+                "comfy_cast_weights",
+                "prev_comfy_cast_weights",
+                "comfy_force_cast_weights",
+                "comfy_patched_weights",
+                "weight_function",
+                "bias_function",
+                "seed_key",
+                "_v",
+                "_pin_state",
+                # What loading a whole model notes on it.
+                "model_loaded_weight_memory",
+                "model_offload_buffer_memory",
+                "model_lowvram",
+                "lowvram_patch_counter",
+                "current_weight_patches_uuid",
+                "current_patcher",
+                "dynamic_patchers",
+                "dynamic_pins",
+                "dynamic_vbars",
+                "skip_injection",
+            )
+        ),
     ),
 )
 
@@ -125,22 +154,35 @@ def common_values(run: Run) -> dict[str, Any]:
         "model": _loaded(patcher),
         "LoRA": [settings.pop(name, None) for name in _WEIGHT_PATCHES],
         "model options": [guider.model_options, settings],
-        "vae": vae_weights_of(run.vae),
+        "vae": vae_of(run.vae),
         "sound": [sound.waveform, sound.sample_rate, *([sound.fade_samples] if sound.fade_samples else [])],
         "guidance": [type(guider), guidance],
         "seed": run.noise,
         "steps": run.sigmas,
     }
     for name, entries in guider.original_conds.items():
-        values[name] = [{key: item for key, item in entry.items() if key not in _VOLATILE} for entry in entries]
+        # Guiders of other packs give their prompts any name, that of another part too.
+        values[name if name in PROMPTS else f"prompt {name!r}"] = [_counting(entry) for entry in entries]
     if run.prompts is not None:
         del values[POSITIVE]
         values["prompt schedule"] = run.prompts.identity(_naming(run).of)
     return values
 
 
-def digests(run: Run, values: Mapping[str, Any]) -> dict[str, str]:
-    """The digest of each value of a run; what several of them have in common is hashed once."""
+def _counting(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry of a conditioning without what ComfyUI makes anew each time that it converts one."""
+    return {key: item for key, item in entry.items() if key != "uuid" and (key != "model_conds" or item)}
+
+
+def digests(run: Run, *groups: Mapping[str, Any]) -> dict[str, str]:
+    """The digest of each value of a run; what several of them have in common is hashed once.
+
+    Raises:
+        ValueError: two values have one name.
+    """
+    values = {name: value for group in groups for name, value in group.items()}
+    if len(values) < sum(map(len, groups)):
+        raise ValueError(f"two parts of a run have one name: {sorted(name for group in groups for name in group)}")
     naming = _naming(run)
     return {name: naming.of(value) for name, value in values.items()}
 
@@ -178,9 +220,8 @@ class _StandIns:
             return Stand("module", self._places[id(value)])
         if _is_patcher(value):
             return Stand("model", "of the run" if value is self._patcher else self._of_patcher(value))
-        if _is_patcher(getattr(value, "patcher", None)):  # a VAE, a text encoder
-            words = {name: item for name, item in vars(value).items() if isinstance(item, (bool, int, float, str))}
-            return Stand("loaded", [type(value), value.patcher, words])
+        if _is_patcher(getattr(value, "patcher", None)) and type(value).__module__.startswith("comfy."):
+            return Stand("loaded", [type(value), value.patcher, _words_of(value)])  # a VAE, a text encoder
         if type(value).__name__ == "Output" and hasattr(value, "penultimate_hidden_states"):
             return Stand("vision", vision_of(value))
         return None
@@ -211,8 +252,10 @@ def _loaded(patcher: Any) -> list[Any]:
     model = patcher.model
     config = getattr(model, "model_config", None)
     replaced = patcher.object_patches_backup
+    put_on = [(name, found) for name, module in _modules(patcher) if (found := _put_on(module))]
     return [
         weights_of(patcher),
+        put_on,
         type(model),
         getattr(config, "unet_config", None),
         getattr(config, "optimizations", None),
@@ -220,9 +263,29 @@ def _loaded(patcher: Any) -> list[Any]:
     ]
 
 
-def vae_weights_of(vae: Any) -> str:
-    """A digest of a VAE's weights."""
-    return weights_fingerprint(vae.first_stage_model.named_parameters())
+def vae_of(vae: Any) -> list[Any]:
+    """What counts of a VAE: its weights, and how it and its modules compute with them."""
+    model = vae.first_stage_model
+    modules = [[name, type(module), _words_of(module), _put_on(module)] for name, module in model.named_modules()]
+    return [
+        type(vae),
+        _words_of(vae),
+        _settings_of(vae.patcher),
+        weights_fingerprint(model.named_parameters()),
+        modules,
+    ]
+
+
+def _words_of(value: Any) -> dict[str, Any]:
+    """An object's settings that are numbers and words. What else it has may be what it remembers of its work."""
+    passed = _passed_over(value)
+    return {name: item for name, item in vars(value).items() if isinstance(item, _WORDS) and name not in passed}
+
+
+def _put_on(module: torch.nn.Module) -> list[Any]:
+    """The hooks on a module, and functions in the place of its own."""
+    replaced = {name: item for name, item in vars(module).items() if isinstance(item, _FUNCTIONS)}
+    return [hooks_of(module), replaced] if replaced or hooks_of(module) else []
 
 
 def vision_of(output: Any) -> dict[str, Any] | None:

@@ -312,7 +312,7 @@ class Run(ABC):
 
     def parts(self) -> dict[str, str]:
         """Digests of everything that decides the result, by name."""
-        return digests(self, {**fields_alone(self), **common_values(self), **self.own_values()})
+        return digests(self, fields_alone(self), common_values(self), self.own_values())
 
     def preflight(self, made: int, folder: Path, window_s: float | None) -> Estimate:
         """What the other windows will take, once so many are made.

@@ -21,7 +21,7 @@ from ...plan.windows import Plan, frames_for_samples
 from ...run.loop import Carry
 from ..events import RunEvents
 from ..guiders import text_forwards
-from ..identity import vae_weights_of
+from ..identity import vae_of
 from ..noise import WindowNoise
 from ..run import Apart, Run
 from .checks import check_audio_vae, check_keyframes, check_ltx_guider, check_ltx_text, check_ltx_vae
@@ -144,7 +144,7 @@ class LtxRun(Run):
         track = self.track
         resampled_by = naming([resampler(track.sample_rate, sound_rate_of(self.audio_vae))])
         return {
-            "audio vae": vae_weights_of(self.audio_vae),
+            "audio vae": vae_of(self.audio_vae),
             "speech": [track.waveform, track.sample_rate, *self.quiet, *resampled_by],
             "guides": self.all_guides,
         }

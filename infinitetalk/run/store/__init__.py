@@ -8,7 +8,8 @@
 - video_record: the videos of a run, one for each take, and what is noted of them
 - take: the windows of a run with certain seeds; chains: which finished windows belong together
 - reuse: what an earlier attempt left of a run
-- fingerprint: digests of values, for a run's name; places: where classes come from, in names that stay
+- fingerprint: digests of values, for a run's name; inside: what Python's and PyTorch's own objects are made of
+- places: where classes come from, in names that stay
 - compiled: what torch.compile was given
 - start_over: an attempt that threw the windows away and has not come to its end
 - overview: all runs of a folder, for a person; windows_text: the windows of one, in words

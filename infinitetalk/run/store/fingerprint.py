@@ -5,27 +5,28 @@ functions by their code and what they close over. What cannot change a result is
 cached properties, what a closure's variable came to while it ran (see :mod:`~....base.functions`), where a package was
 loaded from, and whether a model was compiled anew. When in doubt a value counts.
 
-Classes and functions count by name. Functions, and classes that a function makes, count by their code as well, since
-several of one name may come from one place. Not so ours: how they work is the business of who made a run.
+Classes and functions count by name. Functions, and classes that no module has under their name, count by their code as
+well, since several of one name may come from one place; so do the numbers and words among a module's globals that a
+function reads. Not so ours: how they work is the business of who made a run.
 """
 
 from __future__ import annotations
 
-import copyreg
 import enum
 import functools
 import hashlib
+import inspect
 import sys
 import types
-from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from ....base.functions import attributes_of, closure_of, code_parts
+from ....base.functions import attributes_of, closure_of, code_parts, globals_of
 from .compiled import compiled_from
+from .inside import KNOWN, in_order, inside, own_attributes
 from .places import is_ours, place_of
 
 #: Deeper than this nothing is looked into; what a person makes of nodes is some ten levels deep.
@@ -37,8 +38,17 @@ _SAMPLE_VALUES = 256
 _NEW_EACH_TIME = {"uuid", "_thread", "threading", "weakref", "logging", "concurrent", "asyncio", "_io", "io", "socket"}
 #: What PyTorch keeps in every module beside its weights.
 _OF_ALL_MODULES = frozenset(vars(torch.nn.Module()))
+#: Of that: what others hang there.
+_HOOKS = sorted(name for name, item in vars(torch.nn.Module()).items() if "hooks" in name and isinstance(item, dict))
+#: Packages whose classes are what their names say.
+_CLASSES_BY_NAME = {*sys.stdlib_module_names, "torch", "numpy", "comfy", "comfy_extras", "comfy_api", "comfy_execution"}
 #: What Python keeps in every class.
-_OF_ALL_CLASSES = frozenset(vars(type("", (), {}))) | {"__annotations__", "__annotate_func__", "__slots__"}
+_OF_ALL_CLASSES = frozenset(vars(type("", (), {}))) | {
+    "__annotations__",
+    "__annotate_func__",
+    "__slots__",
+    "__firstlineno__",
+}
 _WORDS = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device)
 
 
@@ -82,7 +92,7 @@ def weights_fingerprint(weights: Iterable[tuple[str, torch.Tensor]]) -> str:
 
 
 def _bytes_of(tensor: torch.Tensor) -> bytes | memoryview:
-    flat = tensor.detach().to("cpu").contiguous().reshape(-1)
+    flat = tensor.detach().to("cpu").resolve_conj().resolve_neg().contiguous().reshape(-1)
     return flat.view(torch.uint8).numpy().data if flat.numel() else b""
 
 
@@ -194,25 +204,36 @@ class Fingerprints:
     def _number(self, value: Any) -> bytes:
         """Of a class that extends one of Python's."""
         base: Any = next(kind for kind in (int, float, complex, str, bytes, bytearray) if isinstance(value, kind))
-        return self._of("as", type(value), bytes(value) if base is bytearray else base(value))
+        return self._of("as", type(value), bytes(value) if base is bytearray else base(value), attributes_of(value))
 
     def _tensor(self, tensor: torch.Tensor) -> bytes:
-        plain = type(tensor) in (torch.Tensor, torch.nn.Parameter) and not tensor.is_meta
-        if not plain or tensor.layout is not torch.strided:
-            digest = hashlib.sha256()
-            _add_sample(digest, tensor)
-            return self._of("sample", digest.digest())
-        return self._of("tensor", tuple(tensor.shape), tensor.dtype, self._content(tensor))
+        kind = None if type(tensor) in (torch.Tensor, torch.nn.Parameter) else type(tensor)
+        own = own_attributes(tensor)
+        if hasattr(tensor, "__tensor_flatten__"):  # a wrapper around several tensors, such as a quantised weight
+            names, context = tensor.__tensor_flatten__()
+            return self._of("tensors", kind, own, context, *(getattr(tensor, name) for name in names))
+        plain = tensor.detach() if kind is None else tensor.detach().as_subclass(torch.Tensor)
+        if plain.is_nested:
+            return self._of("tensors", kind, own, *plain.unbind())
+        if plain.layout is not torch.strided:
+            entries = plain.to_sparse_coo().coalesce()
+            return self._of("sparse", kind, own, plain.layout, plain.shape, entries.indices(), entries.values())
+        content = None if plain.is_meta else self._content(plain)
+        return self._of("tensor", *((kind, own) if kind or own else ()), tuple(plain.shape), plain.dtype, content)
 
     def _content(self, tensor: torch.Tensor) -> bytes:
         """The digest of a tensor's bytes: of other tensors over the same memory it is known already."""
-        key = (tensor.data_ptr(), tensor.device, tensor.dtype, tuple(tensor.shape), tensor.stride(), tensor.is_conj())
+        signs = tensor.is_conj(), tensor.is_neg()
+        key = (tensor.data_ptr(), tensor.device, tensor.dtype, tuple(tensor.shape), tensor.stride(), *signs)
         if not tensor.numel() or key not in self._known:
             self._alive.append(tensor)
             self._known[key] = hashlib.sha256(_bytes_of(tensor)).digest()
         return self._known[key]
 
     def _array(self, value: np.ndarray | np.generic) -> bytes:
+        if type(value) is not np.ndarray and not isinstance(value, np.generic):
+            plain = [] if isinstance(value, np.ma.MaskedArray) else [value.view(np.ndarray)]
+            return self._of("array", type(value), inside(value) if not plain else attributes_of(value), *plain)
         array = np.asarray(value)
         if array.dtype.hasobject:
             return self._of("array", array.shape, str(array.dtype), array.tolist())
@@ -228,12 +249,17 @@ class Fingerprints:
     # Containers.
 
     def _mapping(self, value: Mapping[Any, Any]) -> bytes:
-        pairs = sorted((self._bytes(key), self._bytes(item)) for key, item in value.items())
-        kind = None if type(value) in (dict, types.MappingProxyType) else type(value)
-        return self._of("mapping", kind, *(part for pair in pairs for part in pair))
+        pairs = [(self._bytes(key), self._bytes(item)) for key, item in value.items()]
+        ordered = in_order(value)
+        plain = type(value) in (dict, types.MappingProxyType)
+        more = None if plain else [type(value), getattr(value, "default_factory", None), attributes_of(value)]
+        parts = (part for pair in (pairs if ordered else sorted(pairs)) for part in pair)
+        return self._of("mapping in order" if ordered else "mapping", more, *parts)
 
-    def _sequence(self, value: Iterable[Any]) -> bytes:
-        return self._of("list", *value)
+    def _sequence(self, value: Sequence[Any]) -> bytes:
+        if type(value) in (list, tuple):
+            return self._of("list", *value)
+        return self._of("sequence", type(value), attributes_of(value), *value)
 
     def _set(self, value: Iterable[Any]) -> bytes:
         return self._of("set", *sorted(self._bytes(item) for item in value))
@@ -241,14 +267,17 @@ class Fingerprints:
     # Names and code.
 
     def _named(self, value: Any) -> bytes:
-        """A class, or a module; a class that a function made also by what is in it."""
+        """A class, or a module. A class that is not in its module counts by all that is in it, others by its words."""
         if isinstance(value, types.ModuleType):
             return self._of("named", place_of(value.__name__))
         names = [place_of(value.__module__), value.__qualname__]
-        if "<locals>" not in value.__qualname__:
+        held = {name: item for name, item in vars(value).items() if name not in _OF_ALL_CLASSES}
+        if not _is_in_module(value):
+            return self._of("class", *names, value.__bases__, held)
+        if is_ours(value.__module__) or value.__module__.partition(".")[0] in _CLASSES_BY_NAME:
             return self._of("named", *names)
-        inside = {name: item for name, item in vars(value).items() if name not in _OF_ALL_CLASSES}
-        return self._of("class", *names, value.__bases__, inside)
+        words = {name: item for name, item in held.items() if isinstance(item, _WORDS)}
+        return self._of("named", *names, words, [base for base in value.__bases__ if base is not object])
 
     def _code(self, value: types.CodeType) -> bytes:
         return self._of("code", *code_parts(value))
@@ -261,12 +290,19 @@ class Fingerprints:
             "function",
             place_of(value.__module__),
             value.__qualname__,
-            None if is_ours(value.__module__) else value.__code__,
+            None if is_ours(value.__module__) else [value.__code__, self._globals(value)],
             self._closure(value),
             value.__defaults__,
             value.__kwdefaults__,
-            {name: item for name, item in vars(value).items() if name != "__wrapped__"},
+            vars(value),
         )
+
+    def _globals(self, function: types.FunctionType) -> dict[str, Any]:
+        """What a function reads of the globals: all where they are no module's, else numbers and words."""
+        read = globals_of(function)
+        if vars(sys.modules.get(function.__module__, types)) is function.__globals__:
+            return {name: item for name, item in read.items() if isinstance(item, _WORDS)}
+        return read
 
     def _closure(self, function: types.FunctionType) -> bytes:
         """Of state what it begins with, else what the variable holds."""
@@ -282,9 +318,6 @@ class Fingerprints:
         bound = None if isinstance(value.__self__, types.ModuleType) else value.__self__
         return self._of("builtin", value.__module__, value.__qualname__, bound)
 
-    def _partial(self, value: functools.partial[Any]) -> bytes:
-        return self._of("partial", value.func, value.args, value.keywords)
-
     def _descriptor(self, value: Any) -> bytes:
         names = ("__func__", "fget", "fset", "fdel", "func")
         return self._of("descriptor", type(value), [getattr(value, name, None) for name in names])
@@ -299,21 +332,17 @@ class Fingerprints:
         return self._of("module", weights, [self._of_module(*each) for each in value.named_modules()])
 
     def _of_module(self, name: str, module: torch.nn.Module) -> list[Any]:
-        passed = self._passed_over(module)
-        own = {
-            each: item
-            for each, item in vars(module).items()
-            if isinstance(item, (*_WORDS, enum.Enum, list, tuple)) and each not in _OF_ALL_MODULES | {*passed}
-        }
-        return [name, type(module), own]
+        left_out = _OF_ALL_MODULES | {*self._passed_over(module)}
+        own = {each: item for each, item in vars(module).items() if each not in left_out}
+        return [name, type(module), own, hooks_of(module)]
 
     def _object(self, value: Any) -> bytes:
         kind = type(value)
         package = kind.__module__.partition(".")[0]
-        if package in _NEW_EACH_TIME:
+        if package in _NEW_EACH_TIME and not isinstance(value, KNOWN):
             return self._of("object", kind)
         if package in sys.stdlib_module_names or package == "numpy" or not attributes_of(value):
-            return self._of("object", kind, _as_pickled(value))
+            return self._of("object", kind, *inside(value))
         left_out = {*self._passed_over(value), "__dict__", "__weakref__"}
         attributes = {name: item for name, item in attributes_of(value).items() if name not in left_out}
         return self._of("object", kind, self._mapping(attributes))
@@ -327,26 +356,26 @@ class Fingerprints:
         (torch.Generator, _generator),
         ((torch.memory_format, torch.layout), lambda self, value: self._of("torch", repr(value))),
         (Mapping, _mapping),
-        ((list, tuple, deque), _sequence),
+        ((list, tuple), _sequence),
         ((set, frozenset), _set),
         ((type, types.ModuleType), _named),
         (types.CodeType, _code),
         (types.FunctionType, _function),
         (types.MethodType, _method),
         (types.BuiltinFunctionType, _builtin),
-        (functools.partial, _partial),
         ((staticmethod, classmethod, property, functools.cached_property), _descriptor),
         (torch.nn.Module, _module),
     )
 
 
-def _as_pickled(value: Any) -> Any:
-    """What the standard library and NumPy would make one of their objects of again; None where they cannot."""
-    if hasattr(value, "__wrapped__"):  # a function whose results are remembered
-        return value.__wrapped__
-    try:
-        registered = copyreg.dispatch_table.get(type(value))
-        made: Any = value.__reduce_ex__(4) if registered is None else registered(value)
-    except Exception:
-        return None
-    return made if isinstance(made, str) else [list(part) if hasattr(part, "__next__") else part for part in made]
+def _is_in_module(kind: type) -> bool:
+    """Whether a class is what its module has under its name, so that the name tells which it is."""
+    found: Any = sys.modules.get(kind.__module__)
+    for name in kind.__qualname__.split("."):
+        found = inspect.getattr_static(found, name, None)
+    return found is kind
+
+
+def hooks_of(module: torch.nn.Module) -> dict[str, list[Any]]:
+    """What hangs on a module, by the kind of hook; without the numbers that PyTorch counts hooks with."""
+    return {name: list(hooks.values()) for name in _HOOKS if (hooks := getattr(module, name, None))}

@@ -255,3 +255,37 @@ def test_an_object_that_says_how_it_is_copied_is_copied_so(comfy: ModuleType) ->
 
     recorder = Recorder()
     assert Fresh().of({"wrapper": recorder})["wrapper"] is recorder
+
+
+class Pair(tuple[Any, Any]):
+    """A tuple that is not made of its items."""
+
+    def __new__(cls, first: Any, second: Any) -> Pair:
+        return super().__new__(cls, (first, second))
+
+
+class Undoing:
+    """Takes its setting back when it goes."""
+
+    def __init__(self, settings: dict[str, float]) -> None:
+        self.settings = settings
+
+    def __del__(self) -> None:
+        self.settings.clear()
+
+
+def test_copies_of_objects_with_ways_of_their_own(comfy: ModuleType) -> None:
+    from longtalk.infinitetalk.host.fresh import Fresh
+
+    pair = Pair({"calls": 0}, 1)
+    pair.seen = []  # type: ignore[attr-defined]
+    copied = Fresh().of(pair)
+    assert (type(copied), copied, copied.seen) == (Pair, pair, [])
+    assert copied[0] is not pair[0]
+    assert copied.seen is not pair.seen  # type: ignore[attr-defined]
+
+    undoing = Undoing({"scale": 0.2})
+    made = Fresh().of([undoing])
+    assert made[0] is undoing
+    del made
+    assert undoing.settings == {"scale": 0.2}

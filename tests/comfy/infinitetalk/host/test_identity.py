@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Annotated, Any
@@ -233,3 +234,98 @@ def test_what_counts_by_itself(comfy: ModuleType, parts: SimpleNamespace, portra
     from longtalk.infinitetalk.host.run import fields_alone
 
     assert set(fields_alone(make_run(parts, make_speech(parts, audio), portrait))) == {"image", "sampler", "attention"}
+
+
+def named(run: Any, conds: dict[str, Any]) -> dict[str, str]:
+    """The digests of a run whose guider gives its prompts these names."""
+    import comfy.samplers
+
+    guider = comfy.samplers.CFGGuider(run.model)
+    guider.inner_set_conds(conds)
+    return replace(run, guider=guider).parts()
+
+
+def test_a_prompt_may_have_the_name_of_another_part(parts: SimpleNamespace, portrait: torch.Tensor, audio: Any) -> None:
+    run = make_run(parts, make_speech(parts, audio), portrait)
+    usual = named(run, {"positive": parts.positive})
+    for name in ("image", "seed", "model", "prompt schedule"):
+        one, other = (named(run, {"positive": parts.positive, name: each}) for each in (parts.positive, parts.negative))
+        assert usual.items() <= one.items()
+        assert {part for part in one if one[part] != other[part]} == {f"prompt {name!r}"}
+
+
+def test_what_a_prompt_brings_for_the_model_counts(
+    parts: SimpleNamespace, portrait: torch.Tensor, audio: Any, usual: dict[str, str]
+) -> None:
+    import comfy.conds
+
+    def found(brought: dict[str, Any]) -> dict[str, str]:
+        positive = [[text, {**entry, "model_conds": brought}] for text, entry in parts.positive]
+        return parts_of(parts, portrait, audio, positive=positive)
+
+    assert found({}) == usual
+    one, again, other = (found({"clip_fea": comfy.conds.CONDRegular(torch.full((1, 4), v))}) for v in (1.0, 1.0, 2.0))
+    assert one == again
+    assert {part for part in one if one[part] != other[part]} == {"positive"}
+
+
+def test_how_a_vae_computes_counts(
+    parts: SimpleNamespace, portrait: torch.Tensor, audio: Any, usual: dict[str, str]
+) -> None:
+    def found(change: Callable[[Any], Any]) -> set[str]:
+        vae = copy.copy(parts.vae)
+        vae.first_stage_model = copy.deepcopy(vae.first_stage_model)
+        change(vae)
+        changed = parts_of(parts, portrait, audio, vae=vae)
+        return {part for part in usual if changed[part] != usual[part]}
+
+    def circular(vae: Any) -> None:
+        for module in vae.first_stage_model.modules():
+            if isinstance(module, torch.nn.Conv2d):
+                module.padding_mode = "circular"
+
+    assert found(lambda vae: None) == set()
+    assert found(circular) == {"vae"}
+    assert found(lambda vae: vae.first_stage_model.decoder.register_forward_hook(lambda m, a, out: out * 0.9)) == {
+        "vae"
+    }
+    assert found(lambda vae: setattr(vae.first_stage_model, "forward", lambda x: x)) == {"vae"}
+    assert found(lambda vae: setattr(vae, "working_scale", 2.0)) == {"vae"}
+
+
+def test_what_hangs_on_the_model_itself_counts(
+    parts: SimpleNamespace, portrait: torch.Tensor, audio: Any, usual: dict[str, str]
+) -> None:
+    block = parts.model.model.diffusion_model.blocks[0]
+    found = []
+    for scale in (0.2, 0.2, 0.3):
+        handle = block.register_forward_hook(lambda module, args, out, scale=scale: out * scale)
+        found.append(parts_of(parts, portrait, audio))
+        handle.remove()
+    assert found[0] == found[1]
+    assert {part for part in usual if found[0][part] != usual[part]} == {"model"}
+    assert {part for part in usual if found[0][part] != found[2][part]} == {"model"}
+    assert parts_of(parts, portrait, audio) == usual
+
+
+class Masking:
+    """A patch that keeps the model it is for, as ComfyUI's VAE does, and has settings of its own."""
+
+    def __init__(self, patcher: Any, mask: torch.Tensor) -> None:
+        self.patcher = patcher
+        self.mask = mask
+
+    def __call__(self, args: dict[str, Any]) -> Any:
+        return args["denoised"] * self.mask
+
+
+def test_a_patch_that_keeps_a_model_counts_with_all_it_has(
+    parts: SimpleNamespace, portrait: torch.Tensor, audio: Any
+) -> None:
+    found = []
+    for mask in (torch.ones(1), torch.ones(1), torch.zeros(1)):
+        model = parts.model.clone()
+        model.set_model_sampler_post_cfg_function(Masking(parts.model, mask))
+        found.append(parts_of(parts, portrait, audio, model=model))
+    assert found[0] == found[1]
+    assert {part for part in found[0] if found[0][part] != found[2][part]} == {"model options"}
