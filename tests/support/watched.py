@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import av
 import torch
@@ -26,19 +28,22 @@ def forwards_of(parts: SimpleNamespace, before: Callable[[int], None] = lambda c
 def calls_of(
     owner: Any, name: str, before: Callable[[int], None] = lambda count: None
 ) -> Iterator[list[tuple[Any, ...]]]:
-    """The arguments of every call of a method of one object; ``before`` gets the count as each begins."""
-    original, seen = getattr(owner, name), []
+    """The arguments of every call of a method of one object; ``before`` gets the count as each begins.
 
-    def call(*args: Any, **kwargs: Any) -> Any:
-        seen.append(args)
-        before(len(seen))
-        return original(*args, **kwargs)
+    It is watched in the class: what stands on a model itself counts for a run's name.
+    """
+    kind = type(owner)
+    original, seen = getattr(kind, name), []
 
-    setattr(owner, name, call)
-    try:
+    @functools.wraps(original)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if self is owner:
+            seen.append(args)
+            before(len(seen))
+        return original(self, *args, **kwargs)
+
+    with mock.patch.object(kind, name, call):
         yield seen
-    finally:
-        delattr(owner, name)
 
 
 def raising(error: Callable[[], BaseException], when: Callable[[int], bool]) -> Callable[[int], None]:
