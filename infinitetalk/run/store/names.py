@@ -30,7 +30,7 @@ from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
 
-from ....base.errors import RunError
+from ....base.errors import DiskError, RunError
 from ....base.files import PART_SUFFIX
 from ..video.formats import CODECS, VideoFormat
 
@@ -229,9 +229,22 @@ def run_path(root: Path, name: str) -> Path:
 
 
 def run_names(root: Path) -> list[str]:
-    """The names of all runs, newest first."""
+    """The names of all runs, newest first.
+
+    Raises:
+        LongTalkError: the folder cannot be listed.
+    """
+    try:
+        paths = list(root.iterdir()) if os.path.isdir(root) else []
+    except OSError as error:
+        raise DiskError(
+            f"folder {root}",
+            expected="a folder of runs that can be listed",
+            actual=error.strerror or str(error),
+            action="Change its permissions, or check that the drive or the network share is connected",
+        ) from error
     found = []
-    for path in root.iterdir() if root.is_dir() else ():
+    for path in paths:
         if _NAME.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
             with contextlib.suppress(OSError):  # deleted since the folder was listed
                 found.append((path.stat().st_mtime, path.name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -100,3 +101,16 @@ def test_a_folder_with_a_lock_and_somebody_elses_unfinished_files_is_no_run(tmp_
     (folder / "report.docx.part").rename(folder / "sound.mp4.part")
     assert call(tmp_path, "delete", NAME, "--yes")[0] == 0
     assert not folder.exists()
+
+
+def test_a_folder_of_runs_that_cannot_be_listed_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "longtalk").mkdir()
+
+    def gone(path: Path) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr(Path, "iterdir", gone)
+    code, _, errors = call(tmp_path, "list")
+    assert code == 1
+    assert "a folder of runs that can be listed, got Stale file handle" in errors
+    assert errors.rstrip().endswith("[LT-DISK]")
