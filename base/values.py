@@ -6,11 +6,14 @@ ComfyUI holds what a user sets in a widget to the widget's range and list, but n
 from __future__ import annotations
 
 import math
+import numbers
 import operator
 import reprlib
 from collections.abc import Iterable
 from enum import Enum
 from typing import TypeVar
+
+import numpy as np
 
 from .errors import SettingError
 
@@ -30,9 +33,15 @@ def shown(value: object) -> str:
 
 
 def as_whole(value: object) -> int | None:
-    """A plain int from any integer type (numpy's too), or None. True and 81.0 are not counts."""
-    if isinstance(value, bool):
+    """A plain int from a whole number of any type (numpy's too), or None. 81.0 is one: nodes that calculate give such.
+
+    True and texts are not.
+    """
+    if isinstance(value, (bool, np.bool_)):
         return None
+    if isinstance(value, numbers.Real) and not isinstance(value, numbers.Integral):
+        floor = math.floor(value) if math.isfinite(value) else None
+        return int(floor) if floor is not None and floor == value else None
     try:
         return operator.index(value)  # type: ignore[arg-type]
     except (TypeError, RuntimeError):  # RuntimeError: a tensor without values

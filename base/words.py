@@ -45,3 +45,14 @@ def time_text(seconds: Fraction | float) -> str:
     whole = f"{minutes % 60:02d}" if minutes >= 60 else f"{minutes}"
     hours = f"{minutes // 60}:" if minutes >= 60 else ""
     return f"{hours}{whole}:{rest // 100:02d}.{rest % 100:02d}"
+
+
+def brief(words: object, most: int = 300) -> str:
+    """What an error of another program says, in one line: its first and its last line, ``most`` letters of it.
+
+    FFmpeg begins with a banner of thirty lines and says at the end what is wrong.
+    """
+    lines = [" ".join(line.split()) for line in str(words).splitlines() if line.strip()]
+    ends = [lines[0], lines[-1]] if len(lines) > 1 else lines
+    shortened = [line if len(line) <= most // len(ends) else line[: most // len(ends) - 3] + "..." for line in ends]
+    return " ... ".join(shortened)

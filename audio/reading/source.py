@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,6 +90,13 @@ class FileSource:
     """
 
     def __init__(self, path: Path | str) -> None:
+        if re.match("[a-z][a-z0-9+.-]+:/", str(path)):
+            raise FileError(
+                f"file {path}",
+                expected="a file on this machine",
+                actual="an address",
+                action="Download it first, then name the file",
+            )
         # Absolute: ffmpeg takes what is before a colon for a protocol, unless it has a slash.
         self._path = Path(path).absolute()
         with self._opened() as container:

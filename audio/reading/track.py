@@ -15,10 +15,14 @@ from ...base.errors import LinkError, SoundError
 from ...base.rates import FPS, SPEECH_HZ
 from ...base.tensors import described, is_plain
 from ...base.values import as_whole, shown
+from ...base.words import brief, count
 from .resample import resample
 
 MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 768_000
 """The sample rates of real sound. A number outside is something else (kHz, a count of samples)."""
+
+MAX_CHANNELS = 64
+"""More channels than any sound has that reaches ComfyUI: FFmpeg's layouts end at 24, ambisonics of 7th order has 64."""
 
 MAX_PEAK = 1000.0
 """The highest peak, 60 dB above full scale. Samples beyond it are on another scale: mostly 16-bit numbers as float."""
@@ -90,7 +94,7 @@ def _entries(audio: object, name: str) -> tuple[Any, Any]:
         raise SoundError(
             name,
             expected="a sound that can be read",
-            actual=f"{type(error).__name__}: {error}",
+            actual=f"{type(error).__name__}: {brief(error)}",
             action="Check the file it comes from: it may be damaged or a video without sound",
         ) from error
 
@@ -173,6 +177,13 @@ def _one_clip(waveform: torch.Tensor, name: str) -> torch.Tensor:
         )
     if waveform.numel() == 0:
         refuse_empty(name, f"shape {shape}")
+    if waveform.ndim > 1 and shape[-2] > max(MAX_CHANNELS, shape[-1]):
+        raise SoundError(
+            name,
+            expected="a waveform [batch, channels, samples]",
+            actual=f"the shape {shape}, {shape[-2]} channels of {count(shape[-1], 'sample')}: its axes seem swapped",
+            action="Swap the last two axes in the node that it comes from",
+        )
     if waveform.ndim == 3:
         if waveform.shape[0] > 1:
             raise SoundError(

@@ -17,7 +17,7 @@ from av.video.reformatter import VideoReformatter
 
 from ....base.codecs import CODEC_SIZES
 from ....base.errors import InstallError, SettingError
-from ....base.values import shown
+from ....base.values import as_whole, shown
 
 logger = logging.getLogger(__name__)
 
@@ -128,13 +128,15 @@ class VideoFormat:
                 action="Choose one of these",
             )
         # crf 0 makes x264 write a lossless profile that browsers and televisions cannot play.
-        if isinstance(self.crf, bool) or not isinstance(self.crf, int) or not 1 <= self.crf <= 51:
+        crf = as_whole(self.crf)
+        if crf is None or not 1 <= crf <= 51:
             raise SettingError(
                 "video quality (crf)",
                 expected="a whole number from 1 (best) to 51",
                 actual=shown(self.crf),
                 action="18 looks like the original; for a lossless file choose the codec ffv1",
             )
+        object.__setattr__(self, "crf", crf)
 
     @property
     def suffix(self) -> str:

@@ -62,6 +62,7 @@ class LazyAudio(Mapping[str, object]):
 
 
 GOOD = noise(1, 16000)[None]
+BANNER = "ffmpeg version 6.1\n" + "  configuration: --enable-everything\n" * 30 + "pipe:0: Invalid data found\n"
 
 
 class TestRefusals:
@@ -91,6 +92,15 @@ class TestRefusals:
             ({"waveform": GOOD > 0, "sample_rate": 16000}, ["bool"]),
             ({"waveform": GOOD.to(torch.complex64), "sample_rate": 16000}, ["complex64"]),
             ({"waveform": torch.full((1, 2, 1), 0.25), "sample_rate": 44100}, ["1 samples", "peak 0.25", "0.04 s"]),
+            (
+                {"waveform": GOOD.transpose(1, 2), "sample_rate": 16000},
+                ["expected a waveform [batch, channels, samples]", "[1, 16000, 1]", "axes seem swapped"],
+            ),
+            ({"waveform": GOOD[0].T, "sample_rate": 16000}, ["[16000, 1]", "Swap the last two axes"]),
+            (
+                LazyAudio(OSError(BANNER)),
+                ["OSError: ffmpeg version 6.1 ... pipe:0: Invalid data found. Check the file"],
+            ),
             (LazyAudio(RuntimeError("ffmpeg: no audio stream")), ["RuntimeError: ffmpeg: no audio stream"]),
         ],
     )
@@ -101,6 +111,12 @@ class TestRefusals:
         assert message.startswith("speaker 2: expected ")
         for word in words:
             assert word in message
+
+    @pytest.mark.parametrize("rate", [16000.0, np.float64(16000), np.int32(16000)])
+    def test_whole_numbers_of_any_kind_are_sample_rates(self, rate: object) -> None:
+        """As nodes that calculate and nodes that speak give them."""
+        track = track_from_audio({"waveform": GOOD, "sample_rate": rate})
+        assert (track.sample_rate, type(track.sample_rate)) == (16000, int)
 
     @pytest.mark.parametrize("rate", [0, -16000, 44.1, 44100.5, "48000", None, True, 48, 10**9, [16000]])
     def test_sample_rate(self, rate: object) -> None:

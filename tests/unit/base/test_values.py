@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -14,14 +15,31 @@ from longtalk.base.tensors import described, is_finite, is_plain
 from longtalk.base.values import as_whole, check_choice, check_flag, check_number, check_whole, shown
 
 
-@pytest.mark.parametrize("value", [3, np.int64(3), np.uint8(3), torch.tensor(3), torch.tensor([3])])
+@pytest.mark.parametrize(
+    "value", [3, np.int64(3), np.uint8(3), torch.tensor(3), torch.tensor([3]), 3.0, np.float32(3), Fraction(6, 2)]
+)
 def test_whole_numbers_of_any_type(value: object) -> None:
     assert as_whole(value) == 3
     assert type(check_whole(value, "steps", 1, 10)) is int
 
 
 @pytest.mark.parametrize(
-    "value", [3.0, "3", None, True, [3], torch.tensor(3.0), torch.zeros(2, dtype=torch.int), torch.tensor(3).to("meta")]
+    "value",
+    [
+        3.5,
+        math.nan,
+        -math.inf,
+        np.float64(3.5),
+        Fraction(7, 2),
+        "3",
+        None,
+        True,
+        np.True_,
+        [3],
+        torch.tensor(3.0),
+        torch.zeros(2, dtype=torch.int),
+        torch.tensor(3).to("meta"),
+    ],
 )
 def test_what_is_no_whole_number(value: object) -> None:
     assert as_whole(value) is None
@@ -59,8 +77,8 @@ def test_choices() -> None:
 
 
 def test_switches() -> None:
-    assert [check_flag(value, "on") for value in (True, False, 1, 0, np.int64(1))] == [True, False, True, False, True]
-    for value in ("true", None, 2, 1.0, [], torch.zeros(3)):
+    assert [check_flag(value, "on") for value in (True, False, 1, 0.0, np.int64(1))] == [True, False, True, False, True]
+    for value in ("true", None, 2, 0.5, [], torch.zeros(3)):
         with pytest.raises(LongTalkError, match="on: expected true or false"):
             check_flag(value, "on")
 

@@ -122,14 +122,12 @@ def test_bad_files_are_told_and_the_others_heard(hiss: Path, tmp_path: Path) -> 
     broken = np.zeros((1, RATE_HZ), np.float32)
     broken[0, 700] = np.nan
     nan = write(tmp_path / "nan.wav", broken, RATE_HZ, "-c:a", "pcm_f32le")
-    code, out, errors = call(missing, text, hiss, silent, nan, tmp_path)
+    code, out, errors = call(missing, text, hiss, silent, nan, tmp_path, "https://example.com/speech.wav")
     assert code == 1
     assert out.startswith("hiss.wav, 0:02.00")
     told = errors.splitlines()
-    assert len(told) == 5
-    for line, word in zip(
-        told, ("none of this name", "ffmpeg can read", "one without", "NaN", "a folder"), strict=True
-    ):
+    words = ("none of this name", "ffmpeg can read", "one without", "NaN", "a folder", "Download it first")
+    for line, word in zip(told, words, strict=True):
         assert line.startswith("error: ")
         assert word in line
 

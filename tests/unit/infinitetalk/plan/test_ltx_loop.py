@@ -102,7 +102,7 @@ def test_a_short_test_run(cap: int, total: int) -> None:
         assert "Left out" in report
 
 
-@pytest.mark.parametrize("iteration", [-1, 1.0, True, None, "1"])
+@pytest.mark.parametrize("iteration", [-1, 1.5, True, None, "1"])
 def test_iterations_are_counts(iteration: object) -> None:
     with pytest.raises(LongTalkError, match="iteration"):
         loop_step(loop_plan(RATE, RATE, SHAPE), iteration, RATE, RATE)  # type: ignore[arg-type]

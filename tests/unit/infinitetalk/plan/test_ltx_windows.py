@@ -103,7 +103,7 @@ def test_nearest_sample_rounds():
         (61, 2, 25, "window_seconds"),
         (5, -1, 25, "overlap_seconds"),
         (5, 1, 0, "fps"),
-        (5, 1, 25.0, "fps"),
+        (5, 1, 25.5, "fps"),
     ],
 )
 def test_what_cannot_work(window_s: float, overlap_s: float, fps: int, word: str):

@@ -224,7 +224,7 @@ def test_motion_of_25_frames_as_also_used() -> None:
     [
         ((0,), "frames: expected 1 or more, got 0. Connect audio of at least 0.04 s"),
         ((-5,), "got -5"),
-        ((10.0,), "got 10.0"),
+        ((10.5,), "got 10.5"),
         ((True,), "got True"),
         ((None,), "got None"),
         (("10",), "got '10'"),
@@ -235,7 +235,7 @@ def test_motion_of_25_frames_as_also_used() -> None:
         ((10, 245), "window frames: expected 241 at most, got 245. Use 81, as the model was trained, or up to 241."),
         ((10, 10**9), "expected 241 at most"),
         ((10, 10**5000), "window frames: expected a whole number"),
-        ((10, 81.0), "window frames: expected a whole number 4n+1"),
+        ((10, 81.5), "window frames: expected a whole number 4n+1"),
         ((10, 81, 10), "motion frames: expected 4n+1 (1, 5, 9, ...) below the 81 window frames, got 10. Use 9 or 13."),
         ((10, 81, 80), "got 80. Use 77."),
         ((10, 81, 81), "got 81. Use 77."),
