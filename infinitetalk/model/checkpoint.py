@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -12,53 +11,33 @@ from pathlib import Path
 import torch
 
 from ...base.errors import FileError
-from ...base.tensors import described, is_finite
+from ...base.tensors import is_finite
 from ...base.wav2vec2 import LAYERS as AUDIO_LAYERS
 from ...base.wav2vec2 import WIDTH as AUDIO_WIDTH
 from .audio_attention import AUDIO_HEADS
 from .audio_projection import AUDIO_WINDOW, LATER_WINDOW
+from .file_kinds import is_quanto, kind_of
 from .gguf_file import GGUFFile, is_gguf, open_gguf
+from .packing import BESIDE, FP8, PRECISIONS, check_kinds, factor_of
 from .quantised import FP8_DTYPES, PackedWeight
 from .tensor_file import TensorFile, open_tensors
 
-log = logging.getLogger(__name__)
-
 WANTED = "an InfiniteTalk patch (wan2.1_infiniteTalk_single_fp16.safetensors, ..._multi_fp16.safetensors or a GGUF)"
 PREFIXES = ("model.diffusion_model.", "diffusion_model.")
-PRECISIONS = (torch.float32, torch.float16, torch.bfloat16)
 #: The largest weight: a larger one would be infinite in half precision.
 LARGEST = 65504.0
-#: How the names of the factors of scaled fp8 weights end.
-SCALES = ("scale_weight", "weight_scale")
 PER_FRAME = AUDIO_LAYERS * AUDIO_WIDTH
 
+_NAMES = {**PRECISIONS, **FP8}
+
 #: The most blocks, 25 times those of the 14B model: the number in a file says how many are built.
+_BLOCK = r"blocks\.(0|[1-9][0-9]{0,2})\."
 _OURS = re.compile(
     r"audio_proj\.(proj1|proj1_vf|proj2|proj3|norm)\.(weight|bias)"
-    r"|blocks\.(0|[1-9][0-9]{0,2})\.(audio_cross_attn\.(q_linear|kv_linear|proj)|norm_x)\.(weight|bias)"
+    rf"|{_BLOCK}(audio_cross_attn\.(q_linear|kv_linear|proj)|norm_x)\.(weight|bias)"
 )
-
-#: Parts of weight names that tell what a file is, the most telling first, and where such a file belongs.
-_KINDS = (
-    (("lora_up.", "lora_A.", "lora_down."), "a LoRA", "Load it with Load LoRA (Model Only)"),
-    (("feature_extractor.conv_layers.",), "a speech encoder", "Load it with Load Audio Encoder"),
-    (("vision_model.", "visual.transformer."), "a CLIP vision model", "Load it with Load CLIP Vision"),
-    (("shared.weight", "encoder.block.0.", "text_model."), "a text encoder", "Load it with Load CLIP"),
-    (("decoder.middle.", "decoder.conv_in.", "decoder.conv1."), "a VAE", "Load it with Load VAE"),
-    (
-        ("self_attn.q.weight", "attn.to_q.weight", "patch_embedding."),
-        "a diffusion model",
-        "Load it with Load Diffusion Model",
-    ),
-)
-
-
-def _kind_of(keys: list[str]) -> tuple[str, str]:
-    for fragments, kind, action in _KINDS:
-        if any(fragment in key for key in keys for fragment in fragments):
-            return kind, action
-    such_as = ", ".join(key[:60] for key in keys[:3]) or "none"
-    return f"an unknown file with keys such as {such_as}", "Choose the InfiniteTalk file"
+#: Whatever lies in the audio layers.
+_AUDIO_LAYERS = re.compile(rf"(audio_proj|{_BLOCK}(audio_cross_attn|norm_x))\.")
 
 
 @dataclass(frozen=True)
@@ -111,13 +90,6 @@ class PatchFile:
     weights: dict[str, torch.Tensor]
     packed: dict[str, PackedWeight]
     sizes: PatchSizes
-
-    @property
-    def kinds(self) -> str:
-        """The formats that the matrices are kept in, the most frequent first: "Q4_K, Q6_K, float32"."""
-        matrices = [str(each.dtype).removeprefix("torch.") for each in self.weights.values() if each.ndim == 2]
-        counts = Counter([*(each.kind for each in self.packed.values()), *matrices])
-        return ", ".join(kind for kind, _ in counts.most_common())
 
 
 def _size(name: str, shapes: Mapping[str, tuple[int, ...]], weight: str, dimensions: int) -> int:
@@ -178,74 +150,87 @@ def _sizes(name: str, shapes: Mapping[str, tuple[int, ...]]) -> PatchSizes:
     return sizes
 
 
-def _scale_name(weight: str, known: Mapping[str, object]) -> str | None:
-    """The name of a scaled fp8 weight's factor, of which there are two conventions."""
-    stem = weight.removesuffix("weight")
-    return next((stem + end for end in SCALES if stem != weight and stem + end in known), None)
-
-
-def _fp8(name: str, weight: str, tensor: torch.Tensor, scale: torch.Tensor | None) -> PackedWeight:
-    """A float8 matrix with its factor.
+def _check_layers(name: str, others: Iterable[str]) -> None:
+    """Refuse audio layers with weights that InfiniteTalk's do not have; without those they compute something else.
 
     Raises:
-        LongTalkError: the factor has another shape or kind.
+        LongTalkError
     """
-    rows = tensor.shape[0]
-    if scale is not None:
-        if not scale.is_floating_point() or not (scale.numel() == 1 or scale.shape in ((rows,), (rows, 1))):
-            raise FileError(
-                name,
-                expected=f"one factor for {weight}, or one per row",
-                actual=described(scale),
-                action="Choose the fp16 file, or download this one again",
-            )
-        scale = scale.float().reshape(-1, 1)
-    return PackedWeight(str(tensor.dtype).removeprefix("torch."), tensor, scale)
-
-
-def _checked(name: str, weight: str, value: torch.Tensor | PackedWeight) -> torch.Tensor | PackedWeight:
-    """The weight, which must be of a kind that can be computed with.
-
-    Raises:
-        LongTalkError: it has another kind of numbers, or NaN or infinite values.
-    """
-    if isinstance(value, torch.Tensor) and value.dtype not in PRECISIONS:
+    strange = next((other for other in others if _AUDIO_LAYERS.match(other)), None)
+    if strange is not None:
         raise FileError(
             name,
-            expected=f"{weight} in fp32, fp16, bf16 or fp8",
-            actual=described(value),
-            action="Choose a file in one of these precisions",
+            expected=WANTED,
+            actual=f"audio layers of another model, with {strange[:80]}",
+            action="Choose the InfiniteTalk file",
         )
-    if not (is_finite(value) if isinstance(value, torch.Tensor) else value.largest() <= LARGEST):
-        raise FileError(
-            name, expected="finite weights", actual=f"NaN or infinity in {weight}", action="Download the file again"
+
+
+@dataclass(frozen=True)
+class PatchHeader:
+    """An InfiniteTalk file of which everything was checked that can be without reading a weight.
+
+    Attributes:
+        weights: the file's name of each weight, by the names of :class:`~.audio_attention.InfiniteTalkModel`.
+        factors: the file's name of the factor of each scaled fp8 weight, by the weight's name.
+        others: how many tensors the file has that are neither weights of the model nor lie beside them.
+    """
+
+    file: TensorFile | GGUFFile
+    sizes: PatchSizes
+    weights: dict[str, str]
+    factors: dict[str, str]
+    others: int
+
+    @property
+    def kinds(self) -> str:
+        """The formats that the matrices are kept in, the most frequent first: "Q4_K, Q6_K, float32"."""
+        matrices = [source for source in self.weights.values() if len(self.file.shapes[source]) == 2]
+        counts = Counter(_NAMES.get(self.file.kinds[source], self.file.kinds[source]) for source in matrices)
+        return ", ".join(kind for kind, _ in counts.most_common())
+
+    def __str__(self) -> str:
+        """For people: "InfiniteTalk, width 5120, 40 blocks, 330 tensors, float16"."""
+        sizes = f"width {self.sizes.width}, {self.sizes.layers} blocks, {len(self.weights)} tensors"
+        others = f"; other tensors in the file, which are not read: {self.others}" if self.others else ""
+        return f"InfiniteTalk, {sizes}, {self.kinds}{others}"
+
+    def read(self) -> PatchFile:
+        """The weights as the file has them: fp32, fp16 and bf16 as tensors, fp8 and GGUF's block formats packed.
+
+        Raises:
+            LongTalkError: a weight is NaN, infinite or larger than half precision holds; the file was changed.
+        """
+        raw = self.file.read([*self.weights.values(), *self.factors.values()])
+        found = {name: self._value(raw, name) for name in self.weights}
+        for name, value in found.items():
+            if not (is_finite(value) if isinstance(value, torch.Tensor) else value.largest() <= LARGEST):
+                raise FileError(
+                    self.file.path.name,
+                    expected="finite weights",
+                    actual=f"NaN or infinity in {name}",
+                    action="Download the file again",
+                )
+        return PatchFile(
+            {name: value for name, value in found.items() if isinstance(value, torch.Tensor)},
+            {name: value for name, value in found.items() if isinstance(value, PackedWeight)},
+            self.sizes,
         )
-    return value
+
+    def _value(self, raw: Mapping[str, torch.Tensor | PackedWeight], name: str) -> torch.Tensor | PackedWeight:
+        """A weight; float8 matrices stay packed, float8 vectors become float16."""
+        value = raw[self.weights[name]]
+        if isinstance(value, PackedWeight) or value.dtype not in FP8_DTYPES:
+            return value
+        if value.ndim != 2:
+            return value.half()
+        scale = raw.get(self.factors.get(name, ""))
+        factor = scale.float().reshape(-1, 1) if isinstance(scale, torch.Tensor) else None
+        return PackedWeight(str(value.dtype).removeprefix("torch."), value, factor)
 
 
-def _read_tensors(
-    file: TensorFile, sources: Mapping[str, str], wanted: Iterable[str]
-) -> dict[str, torch.Tensor | PackedWeight]:
-    """The weights of a safetensors file: float8 matrices stay packed, float8 vectors become float16."""
-    scales = {weight: sources[found] for weight in wanted if (found := _scale_name(weight, sources))}
-    raw = file.read([*(sources[weight] for weight in wanted), *scales.values()])
-    out: dict[str, torch.Tensor | PackedWeight] = {}
-    for weight in wanted:
-        tensor = raw[sources[weight]]
-        if tensor.dtype not in FP8_DTYPES:
-            out[weight] = tensor
-        elif tensor.ndim == 2:
-            out[weight] = _fp8(file.path.name, weight, tensor, raw[scales[weight]] if weight in scales else None)
-        else:
-            out[weight] = tensor.half()
-    return out
-
-
-def read_patch(path: Path) -> PatchFile:
-    """Read an InfiniteTalk file, safetensors or GGUF, whatever its name ends with.
-
-    The weights stay as the file has them: fp32, fp16 and bf16 as tensors, fp8 and GGUF's block formats packed. Names
-    and shapes are checked before any weight is read.
+def open_patch(path: Path) -> PatchHeader:
+    """Read the header of an InfiniteTalk file, safetensors or GGUF, whatever its name ends with.
 
     Raises:
         LongTalkError: neither of the two formats, not InfiniteTalk (the message says what it is), a type of numbers
@@ -255,25 +240,22 @@ def read_patch(path: Path) -> PatchFile:
     sources = {name: name for name in file.shapes}
     for prefix in PREFIXES:
         sources = {name.removeprefix(prefix): source for name, source in sources.items()}
-    shapes = {name: file.shapes[source] for name, source in sources.items()}
-    if "audio_proj.proj1.weight" not in shapes:
-        kind, action = _kind_of(list(shapes))
+    if "audio_proj.proj1.weight" not in sources or is_quanto(sources):
+        kind, action = kind_of(sources)
         if isinstance(file, GGUFFile):
             action = "Choose the InfiniteTalk file; other GGUF files have loaders of their own"
         raise FileError(path.name, expected=WANTED, actual=kind, action=action)
-    sizes = _sizes(path.name, shapes)
-    wanted = sizes.shapes()
-    others = sorted(name for name in sources if name not in wanted and not name.endswith((*SCALES, "scaled_fp8")))
-    if others:
-        log.info("%s: %d other tensors ignored, such as %s", path.name, len(others), others[0])
+    ours = [name for name in sources if _OURS.fullmatch(name)]
     if isinstance(file, TensorFile):
-        found = _read_tensors(file, sources, wanted)
+        check_kinds(file, ours, sources)
     else:
-        raw = file.read([sources[weight] for weight in wanted])
-        found = {weight: raw[sources[weight]] for weight in wanted}
-    found = {weight: _checked(path.name, weight, value) for weight, value in found.items()}
-    return PatchFile(
-        {weight: value for weight, value in found.items() if isinstance(value, torch.Tensor)},
-        {weight: value for weight, value in found.items() if isinstance(value, PackedWeight)},
-        sizes,
-    )
+        file.check_kinds(sources[name] for name in ours)
+    sizes = _sizes(path.name, {name: file.shapes[source] for name, source in sources.items()})
+    wanted = sizes.shapes()
+    others = [name for name in sources if name not in wanted and not name.endswith(BESIDE)]
+    _check_layers(path.name, others)
+    factors: dict[str, str] = {}
+    if isinstance(file, TensorFile):
+        found = {name: factor_of(file, name, sources) for name in wanted}
+        factors = {name: factor for name, factor in found.items() if factor is not None}
+    return PatchHeader(file, sizes, {name: sources[name] for name in wanted}, factors, len(others))

@@ -141,10 +141,8 @@ def pack(
     return tensors, metadata
 
 
-def unpack(
-    tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str], name: str = "conditioning file"
-) -> tuple[list[list[Any]], dict[str, Any] | None]:
-    """The inverse of :func:`pack`: ``(conditioning, clip vision parts or None)``.
+def _check_form(metadata: Mapping[str, str], name: str) -> None:
+    """Refuse a safetensors file by its metadata, before anything in it is read.
 
     Raises:
         LongTalkError: the file was not written by LongTalkSaveConditioning, or by a newer version of it.
@@ -163,6 +161,16 @@ def unpack(
             actual=f"version {str(metadata.get('version'))[:20]}",
             action="Update LongTalk or save the conditioning again",
         )
+
+
+def _unpack(
+    tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str], name: str
+) -> tuple[list[list[Any]], dict[str, Any] | None]:
+    """The inverse of :func:`pack`: ``(conditioning, clip vision parts or None)``.
+
+    Raises:
+        LongTalkError: the description is damaged.
+    """
     try:
         tree = json.loads(metadata["tree"])
         conditioning = [[_unflatten(text, tensors), _unflatten(extra, tensors)] for text, extra in tree["conditioning"]]
@@ -199,4 +207,5 @@ def load(path: Path) -> tuple[list[list[Any]], dict[str, Any] | None]:
         LongTalkError: not a safetensors file, or not one of ours.
     """
     file = open_tensors(path, "a safetensors file written by Save Conditioning (LongTalk)")
-    return unpack(file.read(file.shapes), file.metadata, path.name)
+    _check_form(file.metadata, path.name)
+    return _unpack(file.read(file.shapes), file.metadata, path.name)

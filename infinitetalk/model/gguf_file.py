@@ -24,7 +24,8 @@ from .quantised import BLOCKS, PackedWeight
 
 MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
-_DIMENSIONS = 4
+#: ggml has at most 4, but the tools that convert WAN add its patch embedding, with 5, after ggml has packed the rest.
+_DIMENSIONS = 5
 _ALIGNMENT = 32
 _LONGEST_NAME = 65535
 _MOST_ALIGNMENT = 1 << 20
@@ -55,11 +56,13 @@ class GGUFFile:
 
     Attributes:
         shapes: the shape of every tensor, by name, as PyTorch counts dimensions: rows first.
+        kinds: the type of every tensor, by name, as ggml calls it: "F16", "Q4_K".
         expected: what the reader wanted, for errors.
     """
 
     path: Path
     shapes: dict[str, tuple[int, ...]]
+    kinds: dict[str, str]
     expected: str
     entries: dict[str, _Entry]
 
@@ -72,8 +75,7 @@ class GGUFFile:
             LongTalkError: a type that is not supported, a file that became shorter.
         """
         wanted = list(names)
-        for name in wanted:
-            self._check_kind(name)
+        self.check_kinds(wanted)
         out: dict[str, torch.Tensor | PackedWeight] = {}
         try:
             with open(self.path, "rb") as file:
@@ -83,15 +85,20 @@ class GGUFFile:
             raise _damaged(self.path, self.expected, f"cannot be read ({error})") from error
         return out
 
-    def _check_kind(self, name: str) -> None:
-        kind = self.entries[name].kind
-        if kind not in KINDS:
-            raise FileError(
-                self.path.name,
-                expected=f"weights in {', '.join(KINDS)}",
-                actual=f"{kind} for {name}",
-                action="Choose the Q8_0, Q6_K, Q5_K or Q4_K file, or the fp16 or fp8 safetensors file",
-            )
+    def check_kinds(self, names: Iterable[str]) -> None:
+        """Whether the tensors of these names can be read.
+
+        Raises:
+            LongTalkError: a type that is not supported.
+        """
+        for name in names:
+            if self.kinds[name] not in KINDS:
+                raise FileError(
+                    self.path.name,
+                    expected=f"weights in {', '.join(KINDS)}",
+                    actual=f"{self.kinds[name]} for {name}",
+                    action="Choose the Q8_0, Q6_K, Q5_K or Q4_K file, or the fp16 or fp8 safetensors file",
+                )
 
     def _read(self, file: BufferedReader, entry: _Entry) -> torch.Tensor | PackedWeight:
         assert entry.size is not None, "of a supported kind"
@@ -135,7 +142,9 @@ def open_gguf(path: Path, expected: str) -> GGUFFile:
             entries = _Header(file, path, expected).read()
     except OSError as error:
         raise _damaged(path, expected, f"cannot be read ({error})") from error
-    return GGUFFile(path, {name: entry.shape for name, entry in entries.items()}, expected, entries)
+    shapes = {name: entry.shape for name, entry in entries.items()}
+    kinds = {name: entry.kind for name, entry in entries.items()}
+    return GGUFFile(path, shapes, kinds, expected, entries)
 
 
 def _damaged(path: Path, expected: str, trouble: str) -> LongTalkError:

@@ -10,11 +10,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 
-from ...base.errors import FileError, LongTalkError
+from ...base.errors import FileError, LongTalkError, TooBigError
 
 _HEAD_BYTES = 9
 #: The first bytes of files that people take for safetensors.
@@ -37,29 +38,51 @@ class TensorFile:
 
     Attributes:
         shapes: the shape of every tensor, by name.
+        kinds: the type of every tensor, by name, as safetensors calls it: "F16", "F8_E4M3".
         metadata: the header's free text; empty when there is none.
         expected: what the reader wanted, for errors.
     """
 
     path: Path
     shapes: dict[str, tuple[int, ...]]
+    kinds: dict[str, str]
     metadata: dict[str, str]
     expected: str
 
     def read(self, names: Iterable[str]) -> dict[str, torch.Tensor]:
         """The tensors of these names.
 
+        The file is mapped into memory for it, so the system must be willing to promise as much as the file is long.
+
         Raises:
-            LongTalkError: a name that is not there, values of a type PyTorch does not have.
+            LongTalkError: a name that is not there, values of a type PyTorch does not have, a file that is too large.
         """
         tensors: dict[str, torch.Tensor] = {}
         try:
-            with safe_open(str(self.path), "pt") as file:
+            with _mapped(self.path, "pt") as file:
                 for name in names:
                     tensors[name] = file.get_tensor(name)
         except (SafetensorError, OSError, *_UNKNOWN_TO_TORCH) as error:
             raise _unreadable(self.path, self.expected, error) from error
         return tensors
+
+
+def _mapped(path: Path, framework: str) -> Any:
+    """The file as the library opens it: for "np" mapped to be read, for "pt" as if it were to be written, too.
+
+    Raises:
+        LongTalkError: the system does not promise as much memory.
+        SafetensorError, OSError, ValueError: it cannot be read.
+    """
+    try:
+        return safe_open(str(path), framework)
+    except (MemoryError, RuntimeError) as error:
+        raise TooBigError(
+            path.name,
+            expected=f"memory to map a file of {path.stat().st_size / 1e9:.1f} GB",
+            actual=f"less ({shorten(str(error), 200)})",
+            action="Close other programs, allow more swap, or choose a smaller file",
+        ) from error
 
 
 def _unreadable(path: Path, expected: str, error: Exception) -> LongTalkError:
@@ -88,7 +111,7 @@ def _sniff(path: Path, expected: str) -> None:
 
 
 def open_tensors(path: Path, expected: str) -> TensorFile:
-    """Read the header of a safetensors file.
+    """Read the header of a safetensors file; a file that is larger than memory, too.
 
     Args:
         path: a file; a folder, a pipe or nothing at all is refused.
@@ -102,9 +125,11 @@ def open_tensors(path: Path, expected: str) -> TensorFile:
             actual = "a folder" if path.is_dir() else "no file of this name"
             raise FileError(path.name, expected=expected, actual=actual, action="Choose a file from the list")
         _sniff(path, expected)
-        with safe_open(str(path), "pt") as file:
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        with _mapped(path, "np") as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            shapes = {name: tuple(each.get_shape()) for name, each in slices.items()}
+            kinds = {name: str(each.get_dtype()) for name, each in slices.items()}
             metadata = dict(file.metadata() or {})
     except (SafetensorError, OSError, ValueError) as error:
         raise _unreadable(path, expected, error) from error
-    return TensorFile(path, shapes, metadata, expected)
+    return TensorFile(path, shapes, kinds, metadata, expected)

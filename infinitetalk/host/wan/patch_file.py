@@ -14,7 +14,7 @@ from torch import nn
 
 from ....base.errors import ModelError
 from ...model.audio_attention import InfiniteTalkModel
-from ...model.checkpoint import WANTED, PatchFile, read_patch
+from ...model.checkpoint import WANTED, PatchFile, open_patch
 from .packed_linear import PackedLinear, factor_name
 
 log = logging.getLogger(__name__)
@@ -24,18 +24,18 @@ def load_patch(path: Path) -> Any:
     """Load an InfiniteTalk file as a MODEL_PATCH that takes as much memory as the file does on disk.
 
     Raises:
-        LongTalkError: see :func:`~...model.checkpoint.read_patch`.
+        LongTalkError: see :func:`~...model.checkpoint.open_patch` and its ``read``.
     """
-    file = read_patch(path)
+    header = open_patch(path)
+    file = header.read()
     model = _empty_model(file)
     patcher = comfy.model_patcher.CoreModelPatcher(
         model,
         load_device=comfy.model_management.get_torch_device(),
         offload_device=comfy.model_management.unet_offload_device(),
     )
-    kinds = file.kinds
     model.load_state_dict(_tensors(file, copy=not patcher.is_dynamic()), assign=True)
-    log.info("%s: InfiniteTalk, width %d, %d blocks, %s", path.name, file.sizes.width, file.sizes.layers, kinds)
+    log.info("%s: %s", path.name, header)
     return patcher
 
 

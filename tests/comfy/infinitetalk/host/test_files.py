@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -90,5 +91,9 @@ def test_other_files_are_refused_in_words(files: ModuleType, tmp_path: Path, loa
         getattr(files, loader)(tmp_path / "gone.safetensors")
     other = tmp_path / "other.safetensors"
     save_file({"something.weight": torch.zeros(3, 3)}, other)
-    with pytest.raises(LongTalkError, match=r"that ComfyUI knows in other.safetensors, got weights of something else"):
+    words = r"that ComfyUI knows in other\.safetensors, got an unknown file with keys such as something\.weight"
+    with pytest.raises(LongTalkError, match=words):
+        getattr(files, loader)(other)
+    os.truncate(other, other.stat().st_size - 1)
+    with pytest.raises(LongTalkError, match=r"knows in other\.safetensors, got no complete safetensors file \("):
         getattr(files, loader)(other)

@@ -15,10 +15,14 @@ import torch
 
 from longtalk.base.errors import LongTalkError
 from longtalk.infinitetalk.model.audio_attention import InfiniteTalkModel
-from longtalk.infinitetalk.model.checkpoint import read_patch
+from longtalk.infinitetalk.model.checkpoint import PatchFile, open_patch
 from longtalk.infinitetalk.model.quantised import BLOCKS
 
 GOOD = files.small_patch()
+
+
+def read_patch(path: Path) -> PatchFile:
+    return open_patch(path).read()
 
 
 def write(tmp_path: Path, content: files.Content) -> Path:
@@ -34,10 +38,12 @@ def piece(name: str) -> files.Piece:
 @pytest.mark.parametrize("prefix", ["", "diffusion_model.", "model.diffusion_model."])
 def test_a_whole_file(tmp_path: Path, prefix: str) -> None:
     content = files.Content(tuple(replace(each, name=prefix + each.name) for each in GOOD.pieces), None)
-    file = read_patch(write(tmp_path, content.with_piece(files.Piece("other", "I8", (3,), bytes(3)))))
-    sizes = file.sizes
+    header = open_patch(write(tmp_path, content.with_piece(files.Piece("other", "I8", (3,), bytes(3)))))
+    file, sizes = header.read(), header.sizes
     assert (sizes.width, sizes.layers, sizes.intermediate, sizes.tokens, sizes.audio_width) == (40, 2, 1, 2, 4)
-    assert file.kinds == "float16"
+    assert str(header) == (
+        "InfiniteTalk, width 40, 2 blocks, 26 tensors, float16; other tensors in the file, which are not read: 1"
+    )
     assert file.packed == {}
     files.small_network().load_state_dict(file.weights)
 
@@ -82,7 +88,7 @@ def test_a_gap_between_blocks(tmp_path: Path) -> None:
 def test_other_kinds_of_numbers(tmp_path: Path, dtype: str) -> None:
     found = piece("audio_proj.proj2.weight")
     content = GOOD.with_piece(replace(found, dtype=dtype, data=bytes(files.SIZES[dtype])))
-    with pytest.raises(LongTalkError, match=r"proj2\.weight in fp32, fp16, bf16 or fp8"):
+    with pytest.raises(LongTalkError, match=rf"proj2\.weight in fp32, fp16, bf16 or scaled fp8, got {dtype} \[1, 1\]"):
         read_patch(write(tmp_path, content))
 
 
@@ -116,8 +122,9 @@ def test_fp8_without_a_factor_and_vectors_of_it(tmp_path: Path) -> None:
     name, bias = "blocks.0.audio_cross_attn.proj.weight", "blocks.0.audio_cross_attn.proj.bias"
     content = GOOD.with_piece(replace(piece(name), dtype="F8_E5M2", data=b"\x3c" * 1600))
     content = content.with_piece(replace(piece(bias), dtype="F8_E4M3", data=b"\x38" * 40))
-    file = read_patch(write(tmp_path, content))
-    assert file.kinds == "float16, float8_e5m2"
+    header = open_patch(write(tmp_path, content))
+    file = header.read()
+    assert header.kinds == "float16, float8_e5m2"
     assert set(file.packed[name].expand(torch.float32).flatten().tolist()) == {1.0}
     assert torch.equal(file.weights[bias], torch.ones(40, dtype=torch.float16))
 
@@ -129,6 +136,67 @@ def test_factors_that_make_no_numbers(tmp_path: Path, factor: float) -> None:
     scale = files.Piece(name.removesuffix("weight") + "scale_weight", "F32", (), struct.pack("<f", factor))
     with pytest.raises(LongTalkError, match=r"NaN or infinity in blocks\.0\.audio_cross_attn\.proj\.weight"):
         read_patch(write(tmp_path, content.with_piece(scale)))
+
+
+# ---------------------------------------------------------------- how ComfyUI says that weights are packed
+
+
+PROJ = "blocks.0.audio_cross_attn.proj."
+
+
+def with_format(content: files.Content, said: bytes, dtype: str = "F8_E4M3") -> files.Content:
+    """One weight packed, with a factor of 0.25 and what ``comfy_quant`` says."""
+    content = content.with_piece(replace(piece(f"{PROJ}weight"), dtype=dtype, data=b"\x38" * 1600))
+    content = content.with_piece(files.Piece(f"{PROJ}weight_scale", "F32", (), struct.pack("<f", 0.25)))
+    return content.with_piece(files.Piece(f"{PROJ}comfy_quant", "U8", (len(said),), said))
+
+
+@pytest.mark.parametrize("form", ["float8_e4m3fn", "float8_e4m3fn_rowwise"])
+def test_fp8_as_comfyui_names_it(tmp_path: Path, form: str) -> None:
+    said = f'{{"format": "{form}", "full_precision_matrix_mult": true}}'.encode()
+    content = with_format(GOOD, said).with_piece(files.Piece(f"{PROJ}input_scale", "F32", (), struct.pack("<f", 7)))
+    header = open_patch(write(tmp_path, content))
+    assert header.others == 0
+    assert header.factors == {f"{PROJ}weight": f"{PROJ}weight_scale"}
+    assert set(header.read().packed[f"{PROJ}weight"].expand(torch.float32).flatten().tolist()) == {0.25}
+
+
+@pytest.mark.parametrize(
+    ("said", "dtype", "words"),
+    [
+        # fp8 by its type and its factor, but something else: read as fp8 it would be noise
+        (b'{"format": "float8_e4m3fn", "convrot": true}', "F8_E4M3", r"got float8_e4m3fn, F8_E4M3 \[40, 40\]"),
+        (b'{"format": "mxfp8"}', "F8_E4M3", r"got mxfp8, F8_E4M3 \[40, 40\]"),
+        (b'{"format": "int8_tensorwise"}', "I8", r"got int8_tensorwise, I8 \[40, 40\]"),
+        (b'{"format": "float8_e4m3fn"}', "I8", r"got float8_e4m3fn, I8 \[40, 40\]"),
+        (b"{}", "F8_E4M3", r"got None, F8_E4M3 \[40, 40\]"),
+        (b'{"format": [7]}', "F8_E4M3", r"got \[7\], F8_E4M3"),
+        (b"[]", "F8_E4M3", r"JSON in blocks.*comfy_quant, got U8 \[2\] that is none"),
+        (b"\xff{", "F8_E4M3", "that is none"),
+        (b"", "F8_E4M3", "that is none"),
+        (b"[" * 4000, "F8_E4M3", "that is none"),
+        (b" " * 4095 + b"{}", "F8_E4M3", r"up to 4096 bytes of JSON in blocks.*got U8 \[4097\]"),
+    ],
+)
+def test_other_ways_to_pack(tmp_path: Path, said: bytes, dtype: str, words: str) -> None:
+    with pytest.raises(LongTalkError, match=words):
+        open_patch(write(tmp_path, with_format(GOOD, said, dtype)))
+
+
+def test_a_format_that_is_no_text(tmp_path: Path) -> None:
+    content = with_format(GOOD, b"{}").with_piece(files.Piece(f"{PROJ}comfy_quant", "F32", (1,), bytes(4)))
+    with pytest.raises(LongTalkError, match=r"JSON in blocks.*got F32 \[1\] that is none"):
+        open_patch(write(tmp_path, content))
+
+
+@pytest.mark.parametrize(
+    "name", ["blocks.1.audio_cross_attn.q_norm.weight", "audio_proj.proj4.weight", "blocks.0.norm_x.lora"]
+)
+def test_audio_layers_of_another_model(tmp_path: Path, name: str) -> None:
+    """LongCat-Avatar's have norms of q and k: without them InfiniteTalk's layers would compute something else."""
+    content = GOOD.with_piece(files.Piece(f"diffusion_model.{name}", "F16", (4,), bytes(8)))
+    with pytest.raises(LongTalkError, match=f"got audio layers of another model, with {name}"):
+        open_patch(write(tmp_path, content))
 
 
 # ---------------------------------------------------------------- GGUF

@@ -118,7 +118,7 @@ def test_what_is_no_gguf_file(tmp_path: Path) -> None:
         (raw_gguf([RawTensor(), RawTensor(b"b")]), "two tensors in one place"),
         (raw_gguf(data=bytes(127)), "ends before a does"),
         (raw_gguf([RawTensor(place=32)]), "ends before a does"),
-        (raw_gguf([RawTensor(dimensions=(1,) * 5)]), "claims 5 dimensions for a"),
+        (raw_gguf([RawTensor(dimensions=(1,) * 6)]), "claims 6 dimensions for a"),
         (raw_gguf([RawTensor(dimensions=(40,), kind=int(Kind.Q8_0))]), "rows of 40 values in blocks of 32"),
         (raw_gguf([RawTensor(dimensions=(), kind=int(Kind.Q8_0))]), "rows of 1 values in blocks of 32"),
         (raw_gguf([RawTensor(dimensions=(2**40, 2**40))]), "ends before a does"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import resource
 from pathlib import Path
 
 import hostile_files as files
@@ -74,3 +75,23 @@ def test_what_is_no_file(tmp_path: Path) -> None:
     for name, words in (("folder", "a folder"), ("pipe", "no file"), ("link", "no file"), ("nothing", "no file")):
         with pytest.raises(LongTalkError, match=words):
             open_tensors(tmp_path / name, "a file")
+
+
+def test_a_file_that_is_larger_than_memory(tmp_path: Path) -> None:
+    """Its header is read as any other; only for its values memory is asked for, and what is missing is said."""
+    path, size = tmp_path / "a.safetensors", 1 << 36
+    header = {"a": {"dtype": "F16", "shape": [size // 2], "data_offsets": [0, size]}}
+    path.write_bytes(files.packed(header, b""))
+    os.truncate(path, path.stat().st_size + size)
+    file = open_tensors(path, "a file")
+    assert file.shapes == {"a": (size // 2,)}
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (size, hard))
+    words = r"memory to map a file of 68\.7 GB, got less \(.*\[LT-MEMORY\]"
+    try:
+        with pytest.raises(LongTalkError, match=words):
+            file.read(["a"])
+        with pytest.raises(LongTalkError, match=words):
+            open_tensors(path, "a file")
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))

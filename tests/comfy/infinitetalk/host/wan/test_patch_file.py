@@ -185,11 +185,11 @@ def load(comfy: ModuleType, write: Callable[[str], Path]) -> Callable[[str], Any
 def unpacked(comfy: ModuleType, write: Callable[[str], Path]) -> Callable[[str], Any]:
     """The same file's values, unpacked beforehand, in an ordinary fp32 file."""
     from longtalk.infinitetalk.host.wan.patch_file import load_patch
-    from longtalk.infinitetalk.model.checkpoint import read_patch
+    from longtalk.infinitetalk.model.checkpoint import open_patch
 
     def make(kind: str) -> Any:
         path = write(kind)
-        file = read_patch(path)
+        file = open_patch(path).read()
         values = {name: packed.expand(torch.float32) for name, packed in file.packed.items()}
         assert len(values) == sum(tensor.ndim == 2 for tensor in (*values.values(), *file.weights.values()))
         plain = path.with_name(f"{kind}_unpacked.safetensors")
