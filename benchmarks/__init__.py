@@ -1,10 +1,11 @@
-"""Benchmarks. The exit code of the first five reports what they found; those after sync want a GPU.
+"""Benchmarks. The exit code of the first six reports what they found; those after sync want a GPU.
 
     python -m benchmarks.faults    is anything lost when the server is killed while it works?
     python -m benchmarks.fault_operations  the same at every single operation on a file
     python -m benchmarks.memory    does memory stay flat over a long video?
     python -m benchmarks.loop      what does LongTalk itself cost per window?
     python -m benchmarks.queue     what does an hour with 1,800 guides take before its first step?
+    python -m benchmarks.half      how exact and how quick is the folded audio attention in half precision?
     python -m benchmarks.equal     do two checkouts make the same videos, and say the same about them?
     python -m benchmarks.findings  does the report of a sound find what is wrong, and nothing else?
     python -m benchmarks.sync      how well does the tiny model that talks follow a voice?

@@ -26,6 +26,7 @@ IN_COMFYUI = (
     "benchmarks.cards_files",
     "benchmarks.compare",
     "benchmarks.fault_operations",
+    "benchmarks.half",
     "benchmarks.ltx",
     "benchmarks.queue",
     "benchmarks.sync",

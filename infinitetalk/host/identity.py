@@ -28,13 +28,14 @@ from .prompts import POSITIVE
 if TYPE_CHECKING:
     from .run import Run
 
-MADE_BY = 3
+MADE_BY = 4
 """How LongTalk makes a result of the inputs. It is raised with every change of ours that gives the same inputs another
 picture, so that a run that was begun before goes its own way.
 
 2: pictures are averaged when they are scaled down; LTX compresses a picture before it is scaled to the video's size;
 the forward without audio hears one person.
 3: guiders, samplers and patches that remember something begin each window anew.
+4: the keys of the audio attention lose what they have in common before they are rounded.
 """
 _WORDS = (bool, int, float, str)
 _FUNCTIONS = (types.FunctionType, types.MethodType, functools.partial)

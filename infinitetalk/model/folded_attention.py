@@ -11,6 +11,12 @@ work of two with 5120, and nothing of the query's size is ever written. The sums
 
 With several speakers each picture token's query is turned by a position of its own (see :mod:`.speaker_map`), so only
 the output can be folded.
+
+These scores lie in memory in the model's own type, so in half precision they are rounded before the softmax, by as much
+as they are large. The keys have no norm, and a part that all keys of a frame have in common adds the same to all scores
+of a picture token: nothing to the softmax, but much to the rounding. So the common part is taken out before anything is
+rounded: the mean of the frame's audio tokens, and the layer's bias. With several speakers the same vector turned to two
+sides is not common any more, so the keys get it back in float32, are turned, lose their mean, and are rounded then.
 """
 
 from __future__ import annotations
@@ -106,6 +112,8 @@ class _Voice:
 
     Attributes:
         values: what each token of each head adds, ``[F, H * M, C]``.
+        _key: what each token's key, divided by sqrt(D), has beside ``_common``, ``[F, M, H, D]``.
+        _common: the mean of a frame's keys, divided by sqrt(D), float32 ``[F, 1, H, D]``.
     """
 
     def __init__(self, layers: Any, context: torch.Tensor, weights: LayerWeights) -> None:
@@ -113,10 +121,15 @@ class _Voice:
         self._weights = weights
         self._heads = int(layers.num_heads)
         self._frames, self._count, _ = context.shape
+        mean = context.mean(1, keepdim=True, dtype=torch.float32)
         with weights(layers.kv_linear, context) as (weight, bias):
-            both = functional.linear(context, weight, bias).unflatten(-1, (2, self._heads, -1))
-        self._key, value = both.unbind(2)  # [F, M, H, D]
-        self._key = self._key * self._key.shape[-1] ** -0.5
+            for_key, for_value = weight.chunk(2)
+            key_bias, value_bias = (None, None) if bias is None else bias.chunk(2)
+            shrink = (for_key.shape[0] // self._heads) ** -0.5
+            key = functional.linear(((context - mean) * shrink).to(context), for_key)
+            common = shrink * functional.linear(mean, for_key.float(), None if key_bias is None else key_bias.float())
+            value = functional.linear(context, for_value, value_bias)
+        self._key, self._common, value = (each.unflatten(-1, (self._heads, -1)) for each in (key, common, value))
         with weights(layers.proj, context) as (weight, bias):
             folded = torch.bmm(_by_head(value), weight.unflatten(1, (self._heads, -1)).permute(1, 2, 0))
             self.values = _frames_first(folded, self._frames)
@@ -156,7 +169,8 @@ class _Voice:
 
     def _scores_at(self, query: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         """The scores with the audio tokens at ``positions`` ``[M]``."""
-        key = rotate(self._key.transpose(1, 2), positions)  # [F, H, M, D]
+        key = rotate((self._key + self._common).transpose(1, 2), positions)  # float32 [F, H, M, D]
+        key = (key - key.mean(2, keepdim=True)).to(query)
         frames, tokens, heads, _ = query.shape
         scores = query.new_empty(frames, tokens, heads, self._count)
         for number in range(frames):  # heads of one frame are a batch of products that nothing has to be copied for
