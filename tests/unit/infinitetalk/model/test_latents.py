@@ -75,7 +75,7 @@ def test_what_is_no_video_latent(wrong: object) -> None:
         video_of(wrong)
 
 
-@pytest.mark.parametrize("count", [-1, 1.0, None, True])
+@pytest.mark.parametrize("count", [-1, 1.5, None, True])
 def test_counts_are_whole(count: object) -> None:
     with pytest.raises(LongTalkError, match="latents"):
         trim(latent(5), count)  # type: ignore[arg-type]
