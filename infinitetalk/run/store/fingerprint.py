@@ -232,8 +232,8 @@ class Fingerprints:
 
     def _array(self, value: np.ndarray | np.generic) -> bytes:
         if type(value) is not np.ndarray and not isinstance(value, np.generic):
-            plain = [] if isinstance(value, np.ma.MaskedArray) else [value.view(np.ndarray)]
-            return self._of("array", type(value), inside(value) if not plain else attributes_of(value), *plain)
+            held = inside(value) if isinstance(value, KNOWN) else [value.view(np.ndarray), attributes_of(value)]
+            return self._of("array", type(value), *held)
         array = np.asarray(value)
         if array.dtype.hasobject:
             return self._of("array", array.shape, str(array.dtype), array.tolist())
@@ -339,9 +339,10 @@ class Fingerprints:
     def _object(self, value: Any) -> bytes:
         kind = type(value)
         package = kind.__module__.partition(".")[0]
-        if package in _NEW_EACH_TIME and not isinstance(value, KNOWN):
+        known = isinstance(value, KNOWN)
+        if package in _NEW_EACH_TIME and not known:
             return self._of("object", kind)
-        if package in sys.stdlib_module_names or package == "numpy" or not attributes_of(value):
+        if known or package in sys.stdlib_module_names or package == "numpy" or not attributes_of(value):
             return self._of("object", kind, *inside(value))
         left_out = {*self._passed_over(value), "__dict__", "__weakref__"}
         attributes = {name: item for name, item in attributes_of(value).items() if name not in left_out}

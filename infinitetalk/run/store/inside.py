@@ -30,15 +30,18 @@ class _Tokens:
     """Objects that count as themselves: as long as one lives, it has one token, which no other ever has."""
 
     def __init__(self) -> None:
-        self._weakly: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
-        self._kept: dict[int, tuple[Any, str]] = {}
+        self._known: dict[int, tuple[Callable[[], Any], str]] = {}
 
     def of(self, value: Any) -> str:
-        token = uuid.uuid4().hex
-        try:
-            return self._weakly.setdefault(value, token)
-        except TypeError:  # it cannot be referred to weakly, or compared
-            return self._kept.setdefault(id(value), (value, token))[1]
+        # By what it is, not by what it says it equals; another object may have the id of one that is gone.
+        lives, token = self._known.get(id(value), (None, ""))
+        if lives is None or lives() is not value:
+            token = uuid.uuid4().hex
+            try:
+                self._known[id(value)] = weakref.ref(value), token
+            except TypeError:  # it cannot be referred to weakly, so it is kept
+                self._known[id(value)] = lambda: value, token
+        return token
 
 
 _tokens = _Tokens()
@@ -59,7 +62,7 @@ def inside(value: Any) -> list[Any]:
     """What an object is made of, beside its class."""
     for kinds, parts in _KINDS:
         if isinstance(value, kinds):
-            return [*parts(value)]
+            return [*parts(value), attributes_of(value)]
     return [_as_pickled(value)]
 
 
@@ -77,7 +80,7 @@ def _stream(value: io.BytesIO | io.StringIO) -> list[Any]:
 
 
 _KINDS: tuple[tuple[Any, Callable[[Any], list[Any]]], ...] = (
-    (functools.partial, lambda value: [value.func, value.args, value.keywords, own_attributes(value)]),
+    (functools.partial, lambda value: [value.func, value.args, value.keywords]),
     (types.GeneratorType, _generator),
     (_VIEWS, lambda value: [list(value)]),
     (memoryview, lambda value: [value.tobytes(), value.format, list(value.shape or ())]),
@@ -85,8 +88,8 @@ _KINDS: tuple[tuple[Any, Callable[[Any], list[Any]]], ...] = (
     (contextvars.ContextVar, lambda value: [value.name, value.get(None)]),
     ((torch.finfo, torch.iinfo), lambda value: [repr(value)]),
     (weakref.ref, lambda value: [value()]),
-    (threading.local, lambda value: [vars(value)]),
-    (collections.deque, lambda value: [list(value), value.maxlen, attributes_of(value)]),
+    (threading.local, lambda value: []),  # its attributes are the thread's
+    (collections.deque, lambda value: [list(value), value.maxlen]),
     (np.ma.MaskedArray, _masked),
 )
 #: Objects of which :func:`inside` knows more than their attributes say.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import resource
 import shutil
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -453,15 +452,6 @@ def test_too_little_memory_before_the_first_window_is_a_clear_error(
 
 
 # A full disk: the system itself refuses to write files beyond a size.
-
-
-@pytest.fixture
-def file_limit() -> Iterator[Callable[[int], None]]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    signal.signal(signal.SIGXFSZ, before)
 
 
 def test_a_full_disk_stops_the_run_and_it_goes_on_when_there_is_room(

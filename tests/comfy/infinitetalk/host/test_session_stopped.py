@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import resource
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -134,16 +133,6 @@ def test_without_a_sound_what_there_is_is_left_without_it(
         assert len(silent.streams.audio) == 0
     (folder / "sound.mp4").rmdir()
     assert sound_seconds(run()[0]) == pytest.approx(37 / 25, abs=0.06)
-
-
-@pytest.fixture
-def file_limit() -> Iterator[Callable[[int], None]]:
-    """Lets the system refuse to write files beyond a size: a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    signal.signal(signal.SIGXFSZ, before)
 
 
 def test_on_a_full_disk_the_older_partial_video_stays(

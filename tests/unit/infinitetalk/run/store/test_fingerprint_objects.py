@@ -57,6 +57,10 @@ class OfFloat(float):
     pass
 
 
+class OfDeque(collections.deque[Any]):
+    pass
+
+
 class OfTensor(torch.Tensor):
     pass
 
@@ -135,6 +139,7 @@ def conjugated(setting: float) -> torch.Tensor:
 REFERRED = {setting: with_attribute(Base(), setting) for setting in (1.0, 0.2)}
 MADE: dict[str, Callable[[float], Any]] = {
     "a deque": lambda v: collections.deque([1], maxlen=int(10 * v)),
+    "what is in a deque with attributes": lambda v: with_attribute(OfDeque([v]), 1),
     "a default": lambda v: collections.defaultdict(lambda: v),
     "an attribute of a dictionary": lambda v: with_attribute(OfDict(), v),
     "an attribute of a list": lambda v: with_attribute(OfList(), v),
@@ -215,9 +220,13 @@ def test_numbers_and_words_among_globals_and_in_classes_count(monkeypatch: pytes
 
 
 class Closed:
-    """Like what a library in C makes: nobody can tell what is in it."""
+    """Like what a library in C makes: nobody can tell what is in it, whatever it says that it equals."""
 
-    __slots__ = ()
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __hash__(self) -> int:
+        return 0
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         raise TypeError("cannot be pickled")
